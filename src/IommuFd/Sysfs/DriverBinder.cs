@@ -1,0 +1,150 @@
+using IommuFd.Native;
+
+namespace IommuFd.Sysfs;
+
+/// <summary>Why a change of drivers did not come about.</summary>
+/// <param name="Address">The function at which it failed.</param>
+/// <param name="Write">The write that failed, or null when every write succeeded and the function was nevertheless not where it should be.</param>
+/// <param name="Errno">The error number, positive; <see cref="Native.Errno.ETIMEDOUT"/> for a write that did not return.</param>
+/// <param name="NotRestored">Functions that could not be put back; empty when the machine is as it was.</param>
+public sealed record DriverFailure(PciAddress Address, SysfsWrite? Write, int Errno, IReadOnlyList<PciAddress> NotRestored);
+
+/// <summary>
+/// Changes the drivers of several functions as one transaction: all or none. Only <c>driver_override</c> is used, never <c>new_id</c>, which would also take every other
+/// device of the same model.
+/// </summary>
+public sealed class DriverBinder
+{
+    private readonly ISysfs _sysfs;
+    private readonly IBindingStore _store;
+    private readonly Func<SysfsWrite, int> _write;
+
+    /// <summary>Makes a binder.</summary>
+    /// <param name="sysfs">The host's files.</param>
+    /// <param name="store">Where the state before a change is kept.</param>
+    /// <param name="write">
+    /// Does one write and returns 0 or -errno; null is <see cref="ISysfs.WriteText"/>. A caller that must not wait for a driver that never returns from unbind gives a
+    /// write with a timeout, which answers -ETIMEDOUT.
+    /// </param>
+    public DriverBinder(ISysfs sysfs, IBindingStore store, Func<SysfsWrite, int>? write = null)
+    {
+        _sysfs = sysfs;
+        _store = store;
+        _write = write ?? (step => sysfs.WriteText(step.Path, step.Text));
+    }
+
+    /// <summary>Plans giving functions to <paramref name="driver"/>.</summary>
+    public IReadOnlyList<DriverPlan> PlanBind(IEnumerable<PciAddress> functions, string driver) =>
+        [.. functions.Select(address => DriverPlan.Now(_sysfs, address).Driver == driver
+            ? DriverPlan.Make(_sysfs, address, driver, DriverPlan.Now(_sysfs, address).Override)
+            : DriverPlan.Make(_sysfs, address, driver, driver))];
+
+    /// <summary>Plans giving functions back to the drivers they had; to none when nothing is remembered and <paramref name="fallback"/> knows none.</summary>
+    public IReadOnlyList<DriverPlan> PlanReturn(IEnumerable<PciAddress> functions, Func<PciAddress, string?>? fallback = null) =>
+        [.. functions.Select(address => _store.Recall(address) is { } original
+            ? DriverPlan.Make(_sysfs, address, original.Driver, original.Override)
+            : DriverPlan.Make(_sysfs, address, fallback?.Invoke(address), null))];
+
+    /// <summary>
+    /// Carries plans out, verifies every function, and on any failure puts all of them back. The state before is in the store's journal from before
+    /// the first write until after the last.
+    /// </summary>
+    /// <returns>Null when all is done; else what failed.</returns>
+    public DriverFailure? Apply(IReadOnlyList<DriverPlan> plans)
+    {
+        List<DriverPlan> changing = [.. plans.Where(static plan => plan.Writes.Count > 0)];
+        if (changing.Count == 0)
+        {
+            return null;
+        }
+
+        int begun = _store.Begin([.. changing.Select(static plan => plan.Before)]);
+        if (begun < 0)
+        {
+            return new DriverFailure(changing[0].Address, null, -begun, []);
+        }
+
+        foreach (DriverPlan plan in changing)
+        {
+            if (CarryOut(plan) is { } failure)
+            {
+                return failure with { NotRestored = Restore([.. changing.Select(static each => each.Before)]) };
+            }
+        }
+
+        foreach (DriverPlan plan in changing)
+        {
+            Keep(plan);
+        }
+
+        _store.Commit();
+        return null;
+    }
+
+    /// <summary>Undoes the transaction of a process that died in it.</summary>
+    /// <param name="restored">The functions that were put back.</param>
+    /// <param name="notRestored">The functions that could not be.</param>
+    public void Recover(out IReadOnlyList<PciAddress> restored, out IReadOnlyList<PciAddress> notRestored)
+    {
+        restored = notRestored = [];
+        IReadOnlyList<OriginalBinding> unfinished = _store.Unfinished();
+        if (unfinished.Count == 0)
+        {
+            return;
+        }
+
+        int begun = _store.Begin(unfinished);
+        List<PciAddress> failed = begun < 0 ? [.. unfinished.Select(static before => before.Address)] : Restore(unfinished);
+        notRestored = failed;
+        restored = [.. unfinished.Select(static before => before.Address).Where(address => !failed.Contains(address))];
+    }
+
+    private DriverFailure? CarryOut(DriverPlan plan)
+    {
+        foreach (SysfsWrite step in plan.Writes)
+        {
+            int result = _write(step);
+            if (result < 0)
+            {
+                return new DriverFailure(plan.Address, step, -result, []);
+            }
+        }
+
+        OriginalBinding now = DriverPlan.Now(_sysfs, plan.Address);
+        return now.Driver != plan.Driver || now.Override != plan.Override ? new DriverFailure(plan.Address, null, Errno.EIO, []) : null;
+    }
+
+    // Puts functions back, last changed first, and closes the transaction when all of them are: else it stays, and a later Recover tries again.
+    private List<PciAddress> Restore(IReadOnlyList<OriginalBinding> before)
+    {
+        List<PciAddress> failed = [];
+        foreach (OriginalBinding state in before.Reverse())
+        {
+            // A function that was unplugged meanwhile has no state to return to.
+            if (_sysfs.Exists(PciBus.DevicePath(state.Address))
+                && CarryOut(DriverPlan.Make(_sysfs, state.Address, state.Driver, state.Override)) is not null)
+            {
+                failed.Add(state.Address);
+            }
+        }
+
+        if (failed.Count == 0)
+        {
+            _store.Commit();
+        }
+
+        return failed;
+    }
+
+    private void Keep(DriverPlan plan)
+    {
+        if (!DriverClaim.IsVfio(plan.Driver))
+        {
+            _store.Forget(plan.Address);
+        }
+        else if (!DriverClaim.IsVfio(plan.Before.Driver) || _store.Recall(plan.Address) is null)
+        {
+            _store.Remember(plan.Before);
+        }
+    }
+}
