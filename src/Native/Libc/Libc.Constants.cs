@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace IommuFd.Native;
 
 #pragma warning disable CS1591, CA1707 // names and values of the C library's headers; each is documented by the call it belongs to
@@ -26,4 +28,9 @@ public static partial class Libc
 
     /// <summary>The granule of mmap and of IOVA alignment on the hosts this library runs on, in bytes.</summary>
     public static readonly nuint PageSize = (nuint)Environment.SystemPageSize;
+
+    // x86-64 numbers its calls by itself, the others take asm-generic's numbers.
+    internal static nint SYS_process_vm_readv => RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 310 : 270;
+
+    internal static nint SYS_process_vm_writev => RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 311 : 271;
 }

@@ -1,0 +1,205 @@
+using System.Runtime.CompilerServices;
+using IommuFd.Native;
+using Libc = IommuFd.Native.Libc;
+
+namespace IommuFd.HwSim.Kernel;
+
+/// <summary>
+/// The memory of this very process. A range is touched directly only when it is known to be mapped; anything else goes through process_vm_readv and
+/// process_vm_writev on ourselves, which answer EFAULT where a direct access would kill the process.
+/// </summary>
+/// <remarks>
+/// Known to be mapped are anonymous mappings that were made through the seam and the calling thread's stack a little above the present frame, where the
+/// argument structs of typed callers live. Does not model: memory that is unmapped or protected behind the seam's back while it is pinned. The host really
+/// unmaps it, and a device's access to it is reported by the unit that makes it.
+/// </remarks>
+/// <param name="process">The process, which is the caller of every ioctl.</param>
+// SAFETY (whole class): a pointer is dereferenced here only inside a known range; every other access is made by the host's kernel.
+public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUserMemory
+{
+    // Two frames of the seam lie below the caller's; a stack's first 16 KiB hold the runtime's own frames, so this much above us is always there.
+    private const ulong StackReach = 4096;
+
+    private readonly Lock _gate = new();
+
+    // Sorted by address, disjoint; replaced as a whole, so that readers take no lock.
+    private Range[] _known = [];
+
+    private readonly record struct Range(ulong First, ulong Last);
+
+    /// <inheritdoc/>
+    public SimulatedProcess Process { get; } = process;
+
+    /// <summary>An anonymous readable and writable mapping was made through the seam.</summary>
+    public void AddMapping(nint address, nuint length)
+    {
+        if (length == 0)
+        {
+            return;
+        }
+
+        RemoveMapping(address, length);
+        lock (_gate)
+        {
+            var range = new Range((ulong)address, (ulong)address + length - 1);
+            var at = FirstAfter(_known, range.First);
+            _known = [.. _known.AsSpan(0, at), range, .. _known.AsSpan(at)];
+        }
+    }
+
+    /// <summary>A range was unmapped through the seam, or something else was mapped over it.</summary>
+    public void RemoveMapping(nint address, nuint length)
+    {
+        if (length == 0)
+        {
+            return;
+        }
+
+        var first = (ulong)address;
+        var last = first + length - 1;
+        lock (_gate)
+        {
+            if (!Array.Exists(_known, r => r.First <= last && r.Last >= first))
+            {
+                return;
+            }
+
+            var kept = new List<Range>(_known.Length + 1);
+            foreach (var range in _known)
+            {
+                if (range.Last < first || range.First > last)
+                {
+                    kept.Add(range);
+                    continue;
+                }
+
+                if (range.First < first)
+                {
+                    kept.Add(range with { Last = first - 1 });
+                }
+
+                if (range.Last > last)
+                {
+                    kept.Add(range with { First = last + 1 });
+                }
+            }
+
+            _known = [.. kept];
+        }
+    }
+
+    /// <inheritdoc/>
+    public int CopyFrom(ulong address, void* destination, nuint length)
+    {
+        if (IsKnown(address, length))
+        {
+            Unsafe.CopyBlockUnaligned(destination, (void*)address, (uint)length);
+            return 0;
+        }
+
+        return Transfer(Libc.SYS_process_vm_readv, address, destination, length);
+    }
+
+    /// <inheritdoc/>
+    public int CopyTo(ulong address, void* source, nuint length)
+    {
+        if (IsKnown(address, length))
+        {
+            Unsafe.CopyBlockUnaligned((void*)address, source, (uint)length);
+            return 0;
+        }
+
+        return Transfer(Libc.SYS_process_vm_writev, address, source, length);
+    }
+
+    /// <inheritdoc/>
+    public int Pin(ulong address, ulong length, bool writable)
+    {
+        if (IsMapped(address, length))
+        {
+            return 0;
+        }
+
+        // One call for the whole range: pages that are missing, not permitted or not memory (a device's registers) fail it.
+        var advice = writable ? Libc.MADV_POPULATE_WRITE : Libc.MADV_POPULATE_READ;
+        return Libc.Madvise((nint)address, (nuint)length, advice) == 0 ? 0 : -Errno.EFAULT;
+    }
+
+    /// <inheritdoc/>
+    public void Unpin(ulong address, ulong length)
+    {
+    }
+
+    /// <inheritdoc/>
+    public nint HostAddress(ulong address, ref ulong length) => (nint)address;
+
+    private static int FirstAfter(Range[] ranges, ulong address)
+    {
+        int low = 0, high = ranges.Length;
+        while (low < high)
+        {
+            var middle = (low + high) >>> 1;
+            if (ranges[middle].First <= address)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                high = middle;
+            }
+        }
+
+        return low;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private bool IsKnown(ulong address, nuint length)
+    {
+        byte frame;
+        return (address - (ulong)&frame < StackReach && length <= StackReach) || (length < int.MaxValue && IsMapped(address, length));
+    }
+
+    private bool IsMapped(ulong address, ulong length)
+    {
+        var known = _known;
+        var at = FirstAfter(known, address) - 1;
+        if (at < 0)
+        {
+            return false;
+        }
+
+        // Neighbouring mappings count as one.
+        for (var last = address + length - 1; last >= address; at++)
+        {
+            if (known[at].Last >= last)
+            {
+                return true;
+            }
+
+            if (known[at].Last < address || at + 1 == known.Length || known[at + 1].First != known[at].Last + 1)
+            {
+                return false;
+            }
+        }
+
+        return false;
+    }
+
+    private static int Transfer(nint call, ulong address, void* local, nuint length)
+    {
+        for (nuint done = 0; done < length;)
+        {
+            var here = new Libc.IoVector { Base = (byte*)local + done, Length = length - done };
+            var there = new Libc.IoVector { Base = (void*)(address + done), Length = length - done };
+            var moved = Libc.Syscall(call, Environment.ProcessId, (nint)(&here), 1, (nint)(&there), 1, 0);
+            if (moved <= 0)
+            {
+                return -Errno.EFAULT;
+            }
+
+            done += (nuint)moved;
+        }
+
+        return 0;
+    }
+}

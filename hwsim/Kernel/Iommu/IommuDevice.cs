@@ -1,0 +1,76 @@
+namespace IommuFd.HwSim.Kernel;
+
+/// <summary>A device as the IOMMU core sees it (struct device with its struct dev_iommu).</summary>
+/// <param name="name">Its name on its bus, such as 0000:00:04.0.</param>
+/// <param name="ops">The IOMMU driver that translates its DMA; null for a device without an IOMMU.</param>
+/// <param name="unit">The hardware unit in front of it, for identity; null without an IOMMU.</param>
+public class IommuDevice(string name, IommuOps? ops, object? unit)
+{
+    /// <summary>Its name on its bus.</summary>
+    public string Name { get; } = name;
+
+    /// <summary>The driver that translates its DMA; null for a device without an IOMMU.</summary>
+    public IommuOps? Ops { get; } = ops;
+
+    /// <summary>The hardware unit in front of it (dev->iommu->iommu_dev).</summary>
+    public object? Unit { get; } = unit;
+
+    /// <summary>Its requester id: bus &lt;&lt; 8 | device &lt;&lt; 3 | function.</summary>
+    public ushort RequesterId { get; init; }
+
+    /// <summary>Its PCI segment.</summary>
+    public ushort Segment { get; init; }
+
+    /// <summary>True for a PCI function.</summary>
+    public bool IsPci { get; init; } = true;
+
+    /// <summary>True for an SR-IOV virtual function.</summary>
+    public bool IsVirtualFunction { get; init; }
+
+    /// <summary>True when the function has the page-request interface.</summary>
+    public bool HasPageRequests { get; init; }
+
+    /// <summary>PASIDs that device and unit can use, a power of two; 0 without PASID support.</summary>
+    public uint MaxPasids { get; init; }
+
+    /// <summary>True when the PASID capability has execute permission.</summary>
+    public bool PasidExecute { get; init; }
+
+    /// <summary>True when the PASID capability has privileged mode.</summary>
+    public bool PasidPrivileged { get; init; }
+
+    /// <summary>True when the platform keeps the device's writes from raising other devices' interrupts (interrupt remapping).</summary>
+    public bool HasIsolatedMsi { get; init; } = true;
+
+    /// <summary>True when an interrupt on this machine is remapped in software (mock devices of the kernel's test front end).</summary>
+    internal virtual bool IsMock => false;
+
+    /// <summary>The IOVAs it cannot use freely (iommu_get_resv_regions).</summary>
+    public IReadOnlyList<ReservedRegion> ReservedRegions { get; init; } = [];
+
+    /// <summary>Its group; null before <see cref="IommuGroup.AddDevice"/>.</summary>
+    public IommuGroup? Group { get; internal set; }
+
+    /// <summary>True when firmware wants a range mapped 1:1 at all times: the device cannot be handed out.</summary>
+    public bool RequireDirect
+    {
+        get
+        {
+            foreach (var region in ReservedRegions)
+            {
+                if (region.Type == ReservedRegionType.Direct)
+                {
+                    return true;
+                }
+            }
+
+            return false;
+        }
+    }
+
+    /// <summary>device_iommu_capable: false without an IOMMU.</summary>
+    public bool Capable(IommuCapability capability) => Ops?.Capable(this, capability) ?? false;
+
+    /// <summary>Whatever the IOMMU driver keeps for the device (dev_iommu_priv).</summary>
+    public object? DriverData { get; set; }
+}

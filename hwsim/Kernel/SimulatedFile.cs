@@ -1,0 +1,90 @@
+using IommuFd.Native;
+
+namespace IommuFd.HwSim.Kernel;
+
+/// <summary>
+/// An open file of the simulated kernel (struct file with its file_operations). A call that a file does not implement answers what Linux answers for
+/// a file without that operation.
+/// </summary>
+/// <remarks>
+/// References: the descriptor table holds one, whoever keeps the file for later (a bound device its iommufd) holds another. <see cref="Release"/> runs
+/// once, when the last one is put. Addresses in arguments are user addresses; they are touched through <see cref="IUserMemory"/> only.
+/// </remarks>
+public abstract class SimulatedFile
+{
+    private int _references = 1;
+
+    /// <summary>
+    /// True when poll(2) must report readiness: the descriptor is then an eventfd that the descriptor table hands over through
+    /// <see cref="ReadinessDescriptor"/> and that is non-zero while the file is readable. False: the file is always ready.
+    /// </summary>
+    public virtual bool HasReadiness => false;
+
+    /// <summary>The eventfd behind the file's descriptor when <see cref="HasReadiness"/>, else -1. Set by the descriptor table before the number is known to anybody.</summary>
+    public int ReadinessDescriptor { get; set; } = -1;
+
+    /// <summary>True when O_NONBLOCK is set on the descriptor.</summary>
+    public bool NonBlocking { get; set; }
+
+    /// <summary>get_file: takes a reference. The caller must hold one already.</summary>
+    public void Get() => Interlocked.Increment(ref _references);
+
+    /// <summary>Takes a reference unless the last one is gone.</summary>
+    public bool TryGet()
+    {
+        var seen = Volatile.Read(ref _references);
+        while (seen != 0)
+        {
+            var found = Interlocked.CompareExchange(ref _references, seen + 1, seen);
+            if (found == seen)
+            {
+                return true;
+            }
+
+            seen = found;
+        }
+
+        return false;
+    }
+
+    /// <summary>fput: gives a reference back; the last one releases the file.</summary>
+    public void Put()
+    {
+        if (Interlocked.Decrement(ref _references) == 0)
+        {
+            Release();
+        }
+    }
+
+    /// <summary>ioctl(2).</summary>
+    /// <param name="request">The request number.</param>
+    /// <param name="argument">The third argument: mostly a user address.</param>
+    /// <param name="user">The caller's memory.</param>
+    /// <returns>The result, or -errno; -ENOTTY for a command the file does not know.</returns>
+    public virtual int Ioctl(uint request, ulong argument, IUserMemory user) => -Errno.ENOTTY;
+
+    /// <summary>read(2) into user <paramref name="buffer"/>.</summary>
+    public virtual nint Read(ulong buffer, nuint count, IUserMemory user) => -Errno.EINVAL;
+
+    /// <summary>write(2) from user <paramref name="buffer"/>.</summary>
+    public virtual nint Write(ulong buffer, nuint count, IUserMemory user) => -Errno.EINVAL;
+
+    /// <summary>pread64(2).</summary>
+    public virtual nint Pread(ulong buffer, nuint count, long offset, IUserMemory user) => -Errno.EINVAL;
+
+    /// <summary>pwrite64(2).</summary>
+    public virtual nint Pwrite(ulong buffer, nuint count, long offset, IUserMemory user) => -Errno.EINVAL;
+
+    /// <summary>mmap(2) of <paramref name="length"/> bytes from <paramref name="offset"/>: the address, or -errno.</summary>
+    /// <param name="address">The hint, or the place with MAP_FIXED.</param>
+    /// <param name="length">Bytes.</param>
+    /// <param name="protection">PROT_* of <see cref="Libc"/>.</param>
+    /// <param name="flags">MAP_* of <see cref="Libc"/>.</param>
+    /// <param name="offset">Offset in the file.</param>
+    public virtual nint Mmap(nint address, nuint length, int protection, int flags, long offset) => -Errno.ENODEV;
+
+    /// <summary>The last reference is gone: the file lets go of everything it holds.</summary>
+    protected virtual void Release()
+    {
+    }
+}

@@ -1,0 +1,50 @@
+namespace IommuFd.HwSim.Kernel;
+
+/// <summary>The capabilities that iommufd and VFIO ask for (capabilities(7)).</summary>
+[Flags]
+public enum Capabilities
+{
+    /// <summary>None of them.</summary>
+    None = 0,
+
+    /// <summary>CAP_IPC_LOCK: lock memory beyond RLIMIT_MEMLOCK.</summary>
+    IpcLock = 1,
+
+    /// <summary>CAP_SYS_RESOURCE: choose how locked memory is counted.</summary>
+    SysResource = 2,
+
+    /// <summary>CAP_SYS_RAWIO: use devices without an IOMMU.</summary>
+    SysRawIO = 4,
+
+    /// <summary>What root has.</summary>
+    All = IpcLock | SysResource | SysRawIO,
+}
+
+/// <summary>The calling process: its descriptors, its privileges and its counts of locked memory.</summary>
+/// <param name="user">Who runs it.</param>
+public abstract class SimulatedProcess(SimulatedUser user)
+{
+    /// <summary>Who runs it.</summary>
+    public SimulatedUser User { get; } = user;
+
+    /// <summary>The capabilities it has.</summary>
+    public virtual Capabilities Capabilities => Capabilities.All;
+
+    /// <summary>RLIMIT_MEMLOCK in bytes; <see cref="ulong.MaxValue"/> is RLIM_INFINITY. Read at every charge.</summary>
+    public virtual ulong MemlockLimit => ulong.MaxValue;
+
+    /// <summary>VmLck: pages that are charged to this process alone.</summary>
+    public PageCounter LockedPages { get; } = new();
+
+    /// <summary>VmPin: pages that are pinned for devices, however they are charged.</summary>
+    public PageCounter PinnedPages { get; } = new();
+
+    /// <summary>True when the process has <paramref name="capability"/>.</summary>
+    public bool Capable(Capabilities capability) => (Capabilities & capability) == capability;
+
+    /// <summary>Gives an open file a descriptor number; the table then owns the caller's reference. Returns the number, or -EMFILE; then the caller keeps it.</summary>
+    public abstract int InstallFile(SimulatedFile file);
+
+    /// <summary>fget: the simulated file behind a descriptor with a reference taken, or null when the descriptor is closed or not simulated.</summary>
+    public abstract SimulatedFile? GetFile(int descriptor);
+}
