@@ -27,7 +27,7 @@ apt_with() {
     printf "deb ${signed}$mirror %s main\n" "$codename" >"$state/sources.list"
     [[ $suite == "$codename" ]] || printf "deb ${signed}$mirror %s main\n" "$suite" >>"$state/sources.list"
     APT=(-qq -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null
-         -o Dir::State::lists="$state/lists" -o Dir::Cache="$state/cache" -o APT::Sandbox::User=root)
+         -o Dir::Etc::preferencesparts=/dev/null -o Dir::State::lists="$state/lists" -o Dir::Cache="$state/cache" -o APT::Sandbox::User=root)
     say "apt: reading suite $suite"
     apt-get "${APT[@]}" update >&2 || die "suite $suite cannot be read from the mirror $mirror"
 }

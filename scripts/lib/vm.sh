@@ -98,7 +98,7 @@ vm_image() {
 # The layout is the table in scripts/vm/README.md. VM_PID is QEMU's keeper while it runs.
 vm_boot() {
     local mode=$1 out=$2 iommu=intel-iommu,intremap=on,caching-mode=on,aw-bits=48 append accel tails
-    local limit=${VFIO_VM_TIMEOUT:-600} kernel
+    local limit=${VFIO_VM_TIMEOUT:-600} kernel serial=file:$out/console keeper=()
     shift 2
     append="console=ttyS0 panic=-1 no_timer_check quiet root=/dev/vda rootfstype=erofs ro rootwait init=/init intel_iommu=on"
     case $mode in
@@ -118,9 +118,11 @@ vm_boot() {
     truncate -s 16M "$out/../nvme"
     : >"$out/stdout"
     : >"$out/stderr"
-    timeout --signal=TERM --kill-after=5 "$limit" qemu-system-x86_64 -accel "$accel" \
+    # Interactive (VM_TERMINAL=/dev/tty): the console is the terminal and QEMU stays in its process group.
+    [[ -z ${VM_TERMINAL:-} ]] || { serial=mon:stdio; keeper=(--foreground); }
+    timeout "${keeper[@]}" --signal=TERM --kill-after=5 "$limit" qemu-system-x86_64 -accel "$accel" \
         -machine q35 -cpu max -smp "${VFIO_VM_CPUS:-2}" -m "${VFIO_VM_MEMORY:-1024}" \
-        -nodefaults -no-user-config -display none -no-reboot -serial "${VM_SERIAL:-file:$out/console}" \
+        -nodefaults -no-user-config -display none -no-reboot -serial "$serial" \
         -device "$iommu" \
         -drive "file=$WORK/image,format=raw,if=none,id=root,readonly=on" -device virtio-blk-pci,drive=root,addr=2 \
         -fsdev "local,id=out,path=$out,security_model=none" -device virtio-9p-pci,fsdev=out,mount_tag=out,addr=3 \
@@ -129,7 +131,7 @@ vm_boot() {
         -device pcie-root-port,id=rp1,slot=1,addr=6 -device igb,bus=rp1 \
         -device pcie-pci-bridge,id=br,addr=7 \
         -device edu,bus=br,addr=1,dma_mask=0xffffffffffffffff -device edu,bus=br,addr=2,dma_mask=0xffffffffffffffff \
-        "$@" -kernel "$kernel" -append "$append ${VFIO_VM_APPEND:-}" <"${VM_STDIN:-/dev/null}" >"$out/qemu" 2>&1 &
+        "$@" -kernel "$kernel" -append "$append ${VFIO_VM_APPEND:-}" <"${VM_TERMINAL:-/dev/null}" >"${VM_TERMINAL:-$out/qemu}" 2>&1 &
     VM_PID=$!
     tail -q -s 0.1 -n +1 -f --pid="$VM_PID" "$out/stdout" & tails=$!
     tail -q -s 0.1 -n +1 -f --pid="$VM_PID" "$out/stderr" >&2 & tails+=" $!"
