@@ -148,11 +148,35 @@ public abstract unsafe class DescriptorHandle : SafeHandle
         }
     }
 
+    /// <summary>poll(2) of this descriptor alone: the events that happened (<see cref="Libc.POLLIN"/> and its kin), 0 after the timeout, or -errno.</summary>
+    /// <param name="events">What to wait for.</param>
+    /// <param name="timeoutMilliseconds">-1 waits for ever.</param>
+    public int Poll(short events, int timeoutMilliseconds)
+    {
+        if (!TryEnter())
+        {
+            return -Errno.EBADF;
+        }
+
+        try
+        {
+            // SAFETY: one descriptor on the stack for the length of the call.
+            PollDescriptor descriptor = new() { Descriptor = (int)handle, Events = events };
+            int result = Kernel.Poll((nint)(&descriptor), 1, timeoutMilliseconds);
+            return result > 0 ? descriptor.Returned : result;
+        }
+        finally
+        {
+            DangerousRelease();
+        }
+    }
+
     /// <inheritdoc/>
     protected sealed override bool ReleaseHandle() => Kernel.Close((int)handle) >= 0;
 
+    /// <summary>Takes a reference, to be given back with <see cref="SafeHandle.DangerousRelease"/>; false after Dispose.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool TryEnter()
+    private protected bool TryEnter()
     {
         bool entered = false;
         try

@@ -33,4 +33,41 @@ public sealed class EventFdHandle(IKernel kernel, int fd) : DescriptorHandle(ker
 public sealed class MemFdHandle(IKernel kernel, int fd) : DescriptorHandle(kernel, fd);
 
 /// <summary>An epoll instance.</summary>
-public sealed class EpollHandle(IKernel kernel, int fd) : DescriptorHandle(kernel, fd);
+public sealed class EpollHandle(IKernel kernel, int fd) : DescriptorHandle(kernel, fd)
+{
+    /// <summary>epoll_ctl(2): 0 or -errno.</summary>
+    public int Control(int operation, int fd, uint events, ulong token)
+    {
+        if (!TryEnter())
+        {
+            return -Errno.EBADF;
+        }
+
+        try
+        {
+            return Kernel.EpollControl((int)handle, operation, fd, events, token);
+        }
+        finally
+        {
+            DangerousRelease();
+        }
+    }
+
+    /// <summary>epoll_wait(2) into <paramref name="count"/> <see cref="EpollReady"/>s at <paramref name="ready"/>: how many, or -errno.</summary>
+    public int Wait(nint ready, int count, int timeoutMilliseconds)
+    {
+        if (!TryEnter())
+        {
+            return -Errno.EBADF;
+        }
+
+        try
+        {
+            return Kernel.EpollWait((int)handle, ready, count, timeoutMilliseconds);
+        }
+        finally
+        {
+            DangerousRelease();
+        }
+    }
+}

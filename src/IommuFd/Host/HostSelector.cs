@@ -1,0 +1,50 @@
+using IommuFd.Native;
+
+namespace IommuFd;
+
+/// <summary>Chooses the host. The one place of the library that knows the simulator.</summary>
+internal static class HostSelector
+{
+    internal static (IHost Host, string Reason, bool Fallback) Select(HostSelection selection, string? variable)
+    {
+        string source = "";
+        if (selection.Kind is null && !string.IsNullOrWhiteSpace(variable))
+        {
+            selection = HostSelection.Parse(variable) with { Topology = selection.Topology };
+            source = $"{HostSelection.Variable}={variable}";
+        }
+
+        switch (selection.Kind)
+        {
+            case HostKind.Kernel:
+                return (new LinuxHost(), Or(source, "the kernel was asked for"), false);
+            case HostKind.Simulator:
+                return (Simulate(selection.Topology), Or(source, "the simulator was asked for"), false);
+            case HostKind.Capture:
+                return (Capture(selection.Path!), Or(source, "a capture was asked for"), false);
+            default:
+                if (selection.Topology is not null)
+                {
+                    return (Simulate(selection.Topology), "a topology was asked for", false);
+                }
+
+                LinuxHost kernel = new();
+                int result = kernel.Kernel.Open("/dev/iommu", Libc.O_RDWR | Libc.O_CLOEXEC, 0);
+                if (result >= 0)
+                {
+                    _ = kernel.Kernel.Close(result);
+                    return (kernel, "/dev/iommu answers", false);
+                }
+
+                return (Simulate(null), $"/dev/iommu does not answer ({Errno.Name(-result)}: {ErrorCauses.Find("open /dev/iommu", -result).Explanation})", true);
+        }
+    }
+
+    private static IHost Simulate(string? topology) => throw Failure.Because(
+        "open simulator", Errno.ENODEV, FailureCause.NotSupported, "this build has no simulator", "", new Evidence("topology", topology ?? "default"));
+
+    private static IHost Capture(string path) => throw Failure.Because(
+        "open capture", Errno.ENODEV, FailureCause.NotSupported, "this build reads no captures", "", new Evidence("path", path));
+
+    private static string Or(string first, string second) => first.Length != 0 ? first : second;
+}

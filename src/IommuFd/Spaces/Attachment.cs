@@ -1,0 +1,39 @@
+namespace IommuFd;
+
+/// <summary>A device's DMA reaching an address space. Disposing it puts the device back to block-DMA, never to the host's own domain.</summary>
+public sealed class Attachment : Resource
+{
+    internal Attachment(BoundDevice device, IoAddressSpace space, uint tableId, uint? pasid)
+        : base(device, space)
+    {
+        Device = device;
+        Space = space;
+        TableId = tableId;
+        Pasid = pasid;
+    }
+
+    /// <summary>The device.</summary>
+    public BoundDevice Device { get; }
+
+    /// <summary>The address space.</summary>
+    public IoAddressSpace Space { get; }
+
+    /// <summary>The kernel's id of the page table in effect.</summary>
+    public uint TableId { get; }
+
+    /// <summary>The PASID whose DMA reaches the space, or null for DMA without one.</summary>
+    public uint? Pasid { get; }
+
+    private protected override void Free()
+    {
+        _ = Device.Calls.DetachCall(Pasid);
+        try
+        {
+            Space.Refresh(); // the ranges that the device reserved are free again
+        }
+        catch (IommuFdException)
+        {
+            // The space keeps its last answer; the next attach asks again.
+        }
+    }
+}

@@ -1,0 +1,24 @@
+namespace IommuFd;
+
+public sealed partial class IommuContext
+{
+    internal CookieTable Cookies { get; } = new();
+
+    /// <summary>Makes an empty root address space: one I/O page table, managed with map and unmap. It takes effect where a device is attached.</summary>
+    /// <exception cref="IommuFdException">No memory.</exception>
+    public IoAddressSpace CreateAddressSpace()
+    {
+        Ioas ioas = AllocateIoas();
+        try
+        {
+            Enter();
+        }
+        catch
+        {
+            ioas.Dispose();
+            throw;
+        }
+
+        return new IoAddressSpace(this, ioas);
+    }
+}
