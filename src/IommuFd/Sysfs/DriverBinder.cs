@@ -2,12 +2,28 @@ using IommuFd.Native;
 
 namespace IommuFd.Sysfs;
 
+/// <summary>Where a change of drivers failed.</summary>
+public enum DriverFailureStage
+{
+    /// <summary>The journal could not be opened: nothing was written.</summary>
+    Journal,
+
+    /// <summary>A write was refused, or did not return.</summary>
+    Write,
+
+    /// <summary>Every write succeeded and the function was nevertheless not where it should be.</summary>
+    Verify,
+}
+
 /// <summary>Why a change of drivers did not come about.</summary>
 /// <param name="Address">The function at which it failed.</param>
-/// <param name="Write">The write that failed, or null when every write succeeded and the function was nevertheless not where it should be.</param>
-/// <param name="Errno">The error number, positive; <see cref="Native.Errno.ETIMEDOUT"/> for a write that did not return.</param>
+/// <param name="Stage">Where.</param>
+/// <param name="Write">The write that failed; default for the other stages.</param>
+/// <param name="Errno">The error number, positive; <see cref="Native.Errno.ETIMEDOUT"/> for a write that did not return, 0 for <see cref="DriverFailureStage.Verify"/>.</param>
+/// <param name="Found">Driver and override as found when it failed.</param>
 /// <param name="NotRestored">Functions that could not be put back; empty when the machine is as it was.</param>
-public sealed record DriverFailure(PciAddress Address, SysfsWrite? Write, int Errno, IReadOnlyList<PciAddress> NotRestored);
+public sealed record DriverFailure(
+    PciAddress Address, DriverFailureStage Stage, SysfsWrite Write, int Errno, OriginalBinding Found, IReadOnlyList<PciAddress> NotRestored);
 
 /// <summary>
 /// Changes the drivers of several functions as one transaction: all or none. Only <c>driver_override</c> is used, never <c>new_id</c>, which would also take every other
@@ -39,11 +55,11 @@ public sealed class DriverBinder
             ? DriverPlan.Make(_sysfs, address, driver, DriverPlan.Now(_sysfs, address).Override)
             : DriverPlan.Make(_sysfs, address, driver, driver))];
 
-    /// <summary>Plans giving functions back to the drivers they had; to none when nothing is remembered and <paramref name="fallback"/> knows none.</summary>
-    public IReadOnlyList<DriverPlan> PlanReturn(IEnumerable<PciAddress> functions, Func<PciAddress, string?>? fallback = null) =>
+    /// <summary>Plans giving functions back to the drivers they had; where nothing is remembered the kernel chooses.</summary>
+    public IReadOnlyList<DriverPlan> PlanReturn(IEnumerable<PciAddress> functions) =>
         [.. functions.Select(address => _store.Recall(address) is { } original
             ? DriverPlan.Make(_sysfs, address, original.Driver, original.Override)
-            : DriverPlan.Make(_sysfs, address, fallback?.Invoke(address), null))];
+            : DriverPlan.MakeProbe(_sysfs, address))];
 
     /// <summary>
     /// Carries plans out, verifies every function, and on any failure puts all of them back. The state before is in the store's journal from before
@@ -61,7 +77,7 @@ public sealed class DriverBinder
         int begun = _store.Begin([.. changing.Select(static plan => plan.Before)]);
         if (begun < 0)
         {
-            return new DriverFailure(changing[0].Address, null, -begun, []);
+            return new DriverFailure(changing[0].Address, DriverFailureStage.Journal, default, -begun, changing[0].Before, []);
         }
 
         foreach (DriverPlan plan in changing)
@@ -106,12 +122,12 @@ public sealed class DriverBinder
             int result = _write(step);
             if (result < 0)
             {
-                return new DriverFailure(plan.Address, step, -result, []);
+                return new DriverFailure(plan.Address, DriverFailureStage.Write, step, -result, DriverPlan.Now(_sysfs, plan.Address), []);
             }
         }
 
         OriginalBinding now = DriverPlan.Now(_sysfs, plan.Address);
-        return now.Driver != plan.Driver || now.Override != plan.Override ? new DriverFailure(plan.Address, null, Errno.EIO, []) : null;
+        return plan.IsReached(now) ? null : new DriverFailure(plan.Address, DriverFailureStage.Verify, default, 0, now, []);
     }
 
     // Puts functions back, last changed first, and closes the transaction when all of them are: else it stays, and a later Recover tries again.

@@ -57,6 +57,21 @@ public sealed record DriverPlan(OriginalBinding Before, string? Driver, string? 
         return new DriverPlan(now, driver, driverOverride, writes);
     }
 
+    /// <summary>Plans letting the kernel choose the driver: no override, and a probe. Any driver but a VFIO one, or none, is then right.</summary>
+    public static DriverPlan MakeProbe(ISysfs sysfs, PciAddress address)
+    {
+        DriverPlan plan = Make(sysfs, address, null, null);
+        return plan.Before.Driver is not null && !DriverClaim.IsVfio(plan.Before.Driver)
+            ? plan with { Driver = plan.Before.Driver, Writes = [.. plan.Writes.Where(static write => write.Text == "\n")] }
+            : plan with { Probes = true, Writes = [.. plan.Writes, new SysfsWrite("/sys/bus/pci/drivers_probe", address.ToString())] };
+    }
+
+    /// <summary>Whether the kernel chooses the driver.</summary>
+    public bool Probes { get; init; }
+
+    /// <summary>Whether <paramref name="now"/> is where the plan leads to.</summary>
+    public bool IsReached(OriginalBinding now) => now.Override == Override && (Probes ? !DriverClaim.IsVfio(now.Driver) : now.Driver == Driver);
+
     /// <summary>The driver and override that a function has now.</summary>
     public static OriginalBinding Now(ISysfs sysfs, PciAddress address)
     {

@@ -1,0 +1,132 @@
+using CommandLine;
+using CommandLine.Text;
+using VfioCli.Output;
+using VfioCli.Verbs;
+
+namespace VfioCli.CommandLine;
+
+/// <summary>The command line by CommandLineParser: the attributes on the verbs are the single definition of verbs, options and help.</summary>
+internal static class VerbParser
+{
+    /// <summary>Every verb, in the order in which the help lists them.</summary>
+    public static IReadOnlyList<Type> Verbs { get; } =
+    [
+        typeof(ListVerb), typeof(ShowVerb),
+        typeof(BindVerb), typeof(UnbindVerb),
+    ];
+
+    /// <summary>Reads a command line.</summary>
+    /// <param name="args">The arguments.</param>
+    /// <param name="terminal">Gets help and version, or the complaint.</param>
+    /// <param name="code">The exit code when no verb is returned.</param>
+    /// <returns>The verb with its options, or null: help or version were asked for, or the command line is wrong.</returns>
+    public static Verb? Parse(string[] args, Terminal terminal, out ExitCode code)
+    {
+        using Parser parser = new(static settings =>
+        {
+            settings.CaseSensitive = true;
+            settings.HelpWriter = null;
+            settings.EnableDashDash = true;
+            settings.AutoVersion = true;
+        });
+        ParserResult<object> result = parser.ParseArguments(args, [.. Verbs]);
+        code = ExitCode.Ok;
+        if (result is Parsed<object> parsed)
+        {
+            return (Verb)parsed.Value;
+        }
+
+        NotParsed<object> failed = (NotParsed<object>)result;
+        if (failed.Errors.IsVersion())
+        {
+            terminal.Out.WriteLine(Version);
+            return null;
+        }
+
+        if (failed.Errors.IsHelp() || args.Length == 0)
+        {
+            // `vfio help` and `vfio --help` are answers, a bare `vfio` is a mistake with the same answer.
+            (args.Length == 0 ? terminal.Error : terminal.Out).WriteLine(Help(result));
+            code = args.Length == 0 ? ExitCode.Usage : ExitCode.Ok;
+            return null;
+        }
+
+        code = ExitCode.Usage;
+        terminal.Remark(Complaint(failed.Errors.First(), args));
+        return null;
+    }
+
+    /// <summary><c>vfio 0.1.0</c>.</summary>
+    public static string Version => "vfio " + (typeof(VerbParser).Assembly.GetName().Version?.ToString(3) ?? "0");
+
+    private static HelpText Help(ParserResult<object> result)
+    {
+        HelpText help = HelpText.AutoBuild(
+            result,
+            text =>
+            {
+                text.AdditionalNewLineAfterOption = false;
+                text.Heading = Version + ": see, explain, bind and attach devices for passthrough";
+                text.Copyright = "";
+                text.AutoVersion = false;
+                text.MaximumDisplayWidth = 110;
+                return text;
+            },
+            static example => example,
+            verbsIndex: result.TypeInfo.Current == typeof(NullInstance));
+        return help.AddPostOptionsLines(
+        [
+            "Exit status: 0 done, 1 the answer is no, 2 wrong command line, 3 not found, 4 not permitted, 5 in use,",
+            "6 not possible here, 7 refused by the kernel and put back, 8 refused and not put back (vfio restore).",
+        ]);
+    }
+
+    private static string Complaint(Error error, string[] args) => error switch
+    {
+        BadVerbSelectedError bad => $"'{bad.Token}' is not a verb. {Nearest(bad.Token)}",
+        NoVerbSelectedError => "no verb given. `vfio help` lists them.",
+        UnknownOptionError unknown => $"{args[0]} has no option '{(unknown.Token.Length == 1 ? "-" : "--")}{unknown.Token}'. `vfio {args[0]} --help` lists its options.",
+        MissingRequiredOptionError missing when missing.NameInfo.NameText.Length == 0 => $"{args[0]} needs a PCI function such as 0000:00:04.0. `vfio list` shows them, `vfio {args[0]} --help` the usage.",
+        MissingRequiredOptionError missing => $"{args[0]} needs --{missing.NameInfo.LongName}. `vfio {args[0]} --help` shows the usage.",
+        MissingValueOptionError missing => $"--{missing.NameInfo.LongName} needs a value. `vfio {args[0]} --help` shows which.",
+        BadFormatConversionError bad => $"the value of {(bad.NameInfo.LongName.Length == 0 ? "an argument" : "--" + bad.NameInfo.LongName)} cannot be read. `vfio {args[0]} --help` shows what it takes.",
+        RepeatedOptionError repeated => $"--{repeated.NameInfo.LongName} is given twice. Give it once.",
+        _ => $"the command line cannot be read ({error.Tag}). `vfio {args[0]} --help` shows the usage.",
+    };
+
+    // A slip of one letter is worth a hint.
+    private static string Nearest(string word)
+    {
+        foreach (Type type in Verbs)
+        {
+            string name = ((VerbAttribute)Attribute.GetCustomAttribute(type, typeof(VerbAttribute))!).Name;
+            if (name.StartsWith(word, StringComparison.OrdinalIgnoreCase) || Distance(word, name) == 1)
+            {
+                return $"Did you mean `vfio {name}`?";
+            }
+        }
+
+        return "`vfio help` lists them.";
+    }
+
+    private static int Distance(string left, string right)
+    {
+        if (Math.Abs(left.Length - right.Length) > 1)
+        {
+            return 2;
+        }
+
+        int i = 0, j = 0;
+        while (i < left.Length && i < right.Length && left[i] == right[i])
+        {
+            i++;
+        }
+
+        while (j < left.Length - i && j < right.Length - i && left[^(j + 1)] == right[^(j + 1)])
+        {
+            j++;
+        }
+
+        return Math.Max(left.Length, right.Length) - i - j;
+    }
+}

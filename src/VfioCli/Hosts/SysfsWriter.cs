@@ -1,0 +1,64 @@
+using System.Diagnostics;
+using System.Globalization;
+using IommuFd.Native;
+using IommuFd.Sysfs;
+
+namespace VfioCli.Hosts;
+
+/// <summary>
+/// Writes with a timeout. A driver's remove routine can wait for ever inside the write to <c>unbind</c> (for a user of the device to go away), and a thread in that state
+/// cannot be killed: on the kernel such a write is done by a child process, which can be left behind.
+/// </summary>
+internal sealed class SysfsWriter(IHost host, TimeSpan timeout)
+{
+    /// <summary>The first argument of the child; not a verb for people.</summary>
+    public const string ChildVerb = "__write";
+
+    /// <summary>Does one write: 0, -errno, or -ETIMEDOUT when it has not returned in time.</summary>
+    public int Write(SysfsWrite step)
+    {
+        bool mayHang = step.Path.EndsWith("/unbind", StringComparison.Ordinal);
+        if (!mayHang)
+        {
+            return host.Sysfs.WriteText(step.Path, step.Text);
+        }
+
+        return host is LinuxHost ? WriteInChild(step) : WriteInThread(step);
+    }
+
+    /// <summary>The child's whole life: one write, its errno as exit status.</summary>
+    public static int RunChild(string path, string text) => -new LinuxSysfs().WriteText(path, text);
+
+    private int WriteInThread(SysfsWrite step)
+    {
+        Task<int> write = Task.Factory.StartNew(() => host.Sysfs.WriteText(step.Path, step.Text), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        try
+        {
+            return write.Wait(timeout) ? write.Result : -Errno.ETIMEDOUT;
+        }
+        catch (AggregateException exception)
+        {
+            throw exception.GetBaseException();
+        }
+    }
+
+    private int WriteInChild(SysfsWrite step)
+    {
+        // `vfio` itself, or `dotnet vfio.dll` where there is no launcher.
+        string self = Environment.ProcessPath ?? "vfio";
+        ProcessStartInfo start = new(self) { UseShellExecute = false, RedirectStandardOutput = true };
+        if (Path.GetFileNameWithoutExtension(self) == "dotnet")
+        {
+            start.ArgumentList.Add(Path.Combine(AppContext.BaseDirectory, "vfio.dll"));
+        }
+
+        start.ArgumentList.Add(ChildVerb);
+        start.ArgumentList.Add(step.Path);
+        start.ArgumentList.Add(step.Text);
+        using Process child = Process.Start(start) ?? throw new InvalidOperationException("no child process");
+        return child.WaitForExit((int)Math.Min(timeout.TotalMilliseconds, int.MaxValue)) ? -child.ExitCode : -Errno.ETIMEDOUT;
+    }
+
+    /// <summary>The timeout in words.</summary>
+    public string TimeoutText => timeout.TotalSeconds.ToString(CultureInfo.InvariantCulture) + " s";
+}

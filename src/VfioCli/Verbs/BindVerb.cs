@@ -1,0 +1,176 @@
+using CommandLine;
+using CommandLine.Text;
+using IommuFd.Sysfs;
+using VfioCli.Diagnosis;
+using VfioCli.Hosts;
+using VfioCli.Output;
+
+namespace VfioCli.Verbs;
+
+/// <summary>A verb that changes drivers.</summary>
+internal abstract class DriverVerb : FunctionsVerb
+{
+    /// <summary>Only says what would be written.</summary>
+    [Option("dry-run", HelpText = "Print the exact writes and change nothing.")]
+    public bool DryRun { get; set; }
+
+    /// <summary>How long a driver may take.</summary>
+    [Option("timeout", Default = 10, MetaValue = "SECONDS", HelpText = "How long a driver may take to let go of a function.")]
+    public int Timeout { get; set; } = 10;
+
+    /// <summary>Prints the plans, or carries them out and prints where the functions are.</summary>
+    /// <exception cref="CommandFailure">It failed; everything was put back as far as possible.</exception>
+    protected ExitCode Carry(Session session, string schema, Func<DriverBinder, IReadOnlyList<DriverPlan>> plan)
+    {
+        if (Timeout <= 0)
+        {
+            throw new CommandFailure(ExitCode.Usage, $"--timeout {Timeout} is not a time.", "Give it in seconds, at least 1.");
+        }
+
+        SysfsWriter writer = new(session.Host, TimeSpan.FromSeconds(Timeout));
+        DriverBinder binder = new(session.Sysfs, session.Store, writer.Write);
+        IReadOnlyList<DriverPlan> plans = plan(binder);
+        if (!DryRun && binder.Apply(plans) is { } failure)
+        {
+            throw BindText.Describe(session, failure, writer.TimeoutText);
+        }
+
+        if (Json)
+        {
+            session.WriteJson(schema, json =>
+            {
+                json.WriteBoolean("dryRun", DryRun);
+                json.WriteStartArray("functions");
+                foreach (DriverPlan each in plans)
+                {
+                    PciFunction? now = session.Bus.Find(each.Address);
+                    json.WriteStartObject();
+                    json.WriteString("address", each.Address.ToString());
+                    json.WriteString("driverBefore", each.Before.Driver);
+                    json.WriteString("driver", DryRun ? each.Driver : now?.Driver);
+                    json.WriteString("node", DryRun ? null : now?.DeviceNode);
+                    json.WriteStartArray("writes");
+                    foreach (SysfsWrite write in each.Writes)
+                    {
+                        json.WriteStartObject();
+                        json.WriteString("path", write.Path);
+                        json.WriteString("text", write.Text);
+                        json.WriteEndObject();
+                    }
+
+                    json.WriteEndArray();
+                    json.WriteEndObject();
+                }
+
+                json.WriteEndArray();
+            });
+            return ExitCode.Ok;
+        }
+
+        foreach (DriverPlan each in plans)
+        {
+            if (DryRun)
+            {
+                foreach (SysfsWrite write in each.Writes)
+                {
+                    session.Terminal.Line(write.ToString());
+                }
+
+                continue;
+            }
+
+            PciFunction? now = session.Bus.Find(each.Address);
+            string driver = now?.Driver ?? "no driver", node = now?.DeviceNode is { } path ? ", " + path : "";
+            session.Terminal.Line(each.Writes.Count == 0 ? $"{each.Address}: already on {driver}{node}" : $"{each.Address}: {each.Before.Driver ?? "no driver"} -> {driver}{node}");
+        }
+
+        return ExitCode.Ok;
+    }
+}
+
+/// <summary><c>vfio bind</c>.</summary>
+[Verb("bind", HelpText = "Give functions to vfio-pci, all or none, and remember the drivers they had.")]
+internal sealed class BindVerb : DriverVerb
+{
+    /// <summary>The driver.</summary>
+    [Option("driver", Default = DriverClaim.VfioPci, MetaValue = "NAME", HelpText = "The driver to bind, by driver_override.")]
+    public string Driver { get; set; } = DriverClaim.VfioPci;
+
+    /// <summary>Takes the whole group.</summary>
+    [Option("group", HelpText = "Also bind every other endpoint of each function's IOMMU group. Bridges stay where they are: they do not block a group.")]
+    public bool Group { get; set; }
+
+    /// <summary>Examples for the help.</summary>
+    [Usage(ApplicationAlias = "vfio")]
+    public static IEnumerable<Example> Examples =>
+    [
+        Example("What would be written", new BindVerb { Functions = ["0000:01:00.0"], DryRun = true }),
+        Example("A function and everything that shares its group", new BindVerb { Functions = ["0000:02:01.0"], Group = true }),
+    ];
+
+    /// <inheritdoc/>
+    public override ExitCode Run(Session session)
+    {
+        List<PciFunction> functions = [.. session.FunctionsAt(Functions)];
+        if (Group)
+        {
+            foreach (IommuGroup group in functions.Select(static function => function.Group).OfType<int>().Distinct().Select(session.Bus.Group).OfType<IommuGroup>().ToList())
+            {
+                functions.AddRange(group.Members.Where(member => !member.IsBridge && functions.All(function => function.Address != member.Address)));
+            }
+        }
+
+        foreach (PciFunction function in functions)
+        {
+            Refuse(session, function);
+        }
+
+        ExitCode code = Carry(session, "vfio.bind/1", binder => binder.PlanBind(functions.Select(static function => function.Address), Driver));
+        foreach (IommuGroup group in functions.Select(static function => function.Group).OfType<int>().Distinct().Select(session.Bus.Group).OfType<IommuGroup>())
+        {
+            if (group.Blocking.FirstOrDefault(member => functions.All(function => function.Address != member.Address)) is { } blocking)
+            {
+                session.Terminal.Remark($"group {group.Id} still has {blocking.Address} on {blocking.Driver}, so the group cannot be attached; `vfio bind --group {functions[0].Address}` takes it too.");
+            }
+        }
+
+        return code;
+    }
+
+    // What is known to fail is refused before the first write.
+    private void Refuse(Session session, PciFunction function)
+    {
+        if (function.IsBridge && DriverClaim.IsVfio(Driver))
+        {
+            throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} is a {PciClass.Name(function.Class)}, and VFIO takes no bridges.", "Leave it on its driver: bridges do not keep a group from user space.");
+        }
+
+        if (function.Group is null && DriverClaim.IsVfio(Driver) && session.Sysfs.Attribute("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode") is not "Y")
+        {
+            throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} has no IOMMU group: no IOMMU stands in front of it.", "`vfio doctor` tells why, and what to switch on.")
+            {
+                Evidence = [$"{function.Path}/iommu_group=absent"],
+            };
+        }
+
+        if (function.Driver != Driver && !session.Sysfs.Exists($"{PciBus.Drivers}/{Driver}"))
+        {
+            throw new CommandFailure(ExitCode.Unsupported, $"driver {Driver} is not there.", $"Load it: `modprobe {Driver}`{(Driver.Contains('_', StringComparison.Ordinal) ? $" (the generic driver is called {DriverClaim.VfioPci})" : "")}.")
+            {
+                Evidence = [$"{PciBus.Drivers}/{Driver}=absent"],
+            };
+        }
+    }
+}
+
+/// <summary><c>vfio unbind</c>.</summary>
+[Verb("unbind", HelpText = "Give functions back to the drivers they had, and clear their driver_override.")]
+internal sealed class UnbindVerb : DriverVerb
+{
+    /// <inheritdoc/>
+    public override ExitCode Run(Session session)
+    {
+        IReadOnlyList<PciFunction> functions = session.FunctionsAt(Functions);
+        return Carry(session, "vfio.unbind/1", binder => binder.PlanReturn(functions.Select(static function => function.Address)));
+    }
+}

@@ -1,0 +1,187 @@
+using IommuFd.Native;
+using IommuFd.Sysfs;
+using VfioCli.Tests.Support;
+using Xunit;
+
+namespace VfioCli.Tests;
+
+public class BindTests
+{
+    [Fact]
+    public void Bind_moves_a_function_to_vfio_pci_and_names_its_node() =>
+        Vfio.Run(TestMachine.Standard(), "bind", "0000:00:05.0").Exits(ExitCode.Ok).Says("0000:00:05.0: nvme -> vfio-pci, /dev/vfio/devices/vfio0\n");
+
+    [Fact]
+    public void Dry_run_prints_the_exact_writes_and_does_none()
+    {
+        TestMachine machine = TestMachine.Standard();
+        Vfio.Run(machine, "bind", "--dry-run", "00:05.0").Exits(ExitCode.Ok).Says("""
+            echo vfio-pci > /sys/bus/pci/devices/0000:00:05.0/driver_override
+            echo 0000:00:05.0 > /sys/bus/pci/devices/0000:00:05.0/driver/unbind
+            echo 0000:00:05.0 > /sys/bus/pci/drivers/vfio-pci/bind
+
+            """);
+        Assert.Equal("nvme", machine.DriverOf("0000:00:05.0"));
+        Assert.Null(machine.OverrideOf("0000:00:05.0"));
+    }
+
+    [Fact]
+    public void Unbind_returns_a_function_to_the_driver_it_had_and_clears_the_override()
+    {
+        TestMachine machine = TestMachine.Standard();
+        MemoryBindingStore store = new();
+        Vfio.Run(machine, store, "bind", "0000:00:05.0", "0000:00:04.0").Exits(ExitCode.Ok);
+        Vfio.Run(machine, store, "unbind", "0000:00:05.0", "0000:00:04.0").Exits(ExitCode.Ok)
+            .Says("0000:00:05.0: vfio-pci -> nvme\n0000:00:04.0: vfio-pci -> no driver\n");
+        Assert.Null(machine.OverrideOf("0000:00:05.0"));
+        Assert.Empty(store.Remembered());
+    }
+
+    [Fact]
+    public void Unbind_without_a_memory_lets_the_kernel_choose()
+    {
+        TestMachine machine = TestMachine.Standard();
+        Vfio.Run(machine, "bind", "0000:00:05.0").Exits(ExitCode.Ok);
+        Vfio.Run(machine, "unbind", "--dry-run", "0000:00:05.0").Says("""
+            echo > /sys/bus/pci/devices/0000:00:05.0/driver_override
+            echo 0000:00:05.0 > /sys/bus/pci/devices/0000:00:05.0/driver/unbind
+            echo 0000:00:05.0 > /sys/bus/pci/drivers_probe
+
+            """);
+        Vfio.Run(machine, "unbind", "0000:00:05.0").Exits(ExitCode.Ok).Says("0000:00:05.0: vfio-pci -> nvme\n");
+    }
+
+    [Fact]
+    public void A_function_already_on_the_driver_is_left_alone()
+    {
+        TestMachine machine = TestMachine.Standard();
+        Vfio.Run(machine, "bind", "0000:00:04.0").Exits(ExitCode.Ok);
+        Vfio.Run(machine, "bind", "0000:00:04.0").Exits(ExitCode.Ok).Says("0000:00:04.0: already on vfio-pci, /dev/vfio/devices/vfio0\n");
+    }
+
+    [Fact]
+    public void Group_takes_every_endpoint_and_no_bridge()
+    {
+        TestMachine machine = TestMachine.Standard();
+        Vfio.Run(machine, "bind", "--group", "0000:02:01.0").Exits(ExitCode.Ok);
+        Assert.Equal("vfio-pci", machine.DriverOf("0000:02:02.0"));
+        Assert.Null(machine.DriverOf("0000:00:07.0"));
+    }
+
+    [Fact]
+    public void Any_refused_write_puts_everything_back()
+    {
+        // nvme and igb: three writes each.
+        for (int failing = 1; failing <= 6; failing++)
+        {
+            TestMachine machine = TestMachine.Standard();
+            machine.Front = new FaultySysfs(machine.Tree, failing, static () => -Errno.EIO);
+            MemoryBindingStore store = new();
+            Vfio run = Vfio.Run(machine, store, "bind", "0000:00:05.0", "0000:01:00.0").Exits(ExitCode.Refused);
+            Assert.Contains("EIO", run.Error, StringComparison.Ordinal);
+            Assert.EndsWith("What had been changed was put back.\n", run.Error, StringComparison.Ordinal);
+            AssertAsBefore(machine, store);
+        }
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public void A_command_killed_at_any_write_is_undone_by_the_next_command(bool afterTheWrite)
+    {
+        for (int failing = 1; failing <= 6; failing++)
+        {
+            string directory = Directory.CreateTempSubdirectory("vfio-store").FullName;
+            try
+            {
+                TestMachine machine = TestMachine.Standard();
+                using (DirectoryBindingStore store = new(directory))
+                {
+                    DriverBinder killed = new(new FaultySysfs(machine.Tree, failing, static () => throw new KilledException(), afterTheWrite), store);
+                    _ = Assert.Throws<KilledException>(() => killed.Apply(killed.PlanBind([PciAddress.Parse("0000:00:05.0"), PciAddress.Parse("0000:01:00.0")], "vfio-pci")));
+                }
+
+                using DirectoryBindingStore next = new(directory);
+                Vfio run = Vfio.Run(machine, next, "list", "--driver", "nvme").Exits(ExitCode.Ok)
+                    .Complains("an earlier vfio command was killed while it changed drivers; put back: 0000:00:05.0, 0000:01:00.0.");
+                Assert.Contains("0000:00:05.0", run.Out, StringComparison.Ordinal);
+                AssertAsBefore(machine, next);
+            }
+            finally
+            {
+                Directory.Delete(directory, recursive: true);
+            }
+        }
+    }
+
+    [Fact]
+    public void A_driver_that_never_lets_go_is_not_waited_for()
+    {
+        using ManualResetEventSlim never = new();
+        TestMachine machine = TestMachine.Standard();
+        machine.OnRemove = (driver, _) =>
+        {
+            if (driver == "nvme")
+            {
+                never.Wait(TimeSpan.FromSeconds(30));
+            }
+        };
+        Vfio.Run(machine, "bind", "--timeout", "1", "0000:00:05.0").Exits(ExitCode.Busy).Complains(
+            "0000:00:05.0: driver nvme has not let go within 1 s. The write goes on waiting in the kernel for whoever uses the device; ending the users now may not wake it, "
+            + "and then only a reboot helps. What had been changed was put back.");
+        Assert.Null(machine.OverrideOf("0000:00:05.0"));
+        never.Set();
+    }
+
+    [Fact]
+    public void A_driver_that_refuses_the_function_is_named()
+    {
+        TestMachine machine = TestMachine.Standard();
+        machine.OnProbe = static (driver, _) => driver == "vfio-pci" ? -Errno.EINVAL : 0;
+        Vfio run = Vfio.Run(machine, "bind", "0000:00:05.0").Exits(ExitCode.Unsupported);
+        Assert.StartsWith("vfio: 0000:00:05.0: vfio-pci refuses it (EINVAL)", run.Error, StringComparison.Ordinal);
+        Assert.Equal("nvme", machine.DriverOf("0000:00:05.0"));
+    }
+
+    private static void AssertAsBefore(TestMachine machine, IBindingStore store)
+    {
+        Assert.Equal("nvme", machine.DriverOf("0000:00:05.0"));
+        Assert.Equal("igb", machine.DriverOf("0000:01:00.0"));
+        Assert.Null(machine.OverrideOf("0000:00:05.0"));
+        Assert.Null(machine.OverrideOf("0000:01:00.0"));
+        Assert.Empty(store.Unfinished());
+    }
+
+    private sealed class KilledException : Exception;
+
+    /// <summary>The n-th write fails, before or after it had its effect.</summary>
+    private sealed class FaultySysfs(ISysfs inner, int failing, Func<int> fault, bool afterTheWrite = false) : ISysfs
+    {
+        private int _writes;
+
+        public int ReadText(string path, out string text) => inner.ReadText(path, out text);
+
+        public int ReadBytes(string path, out byte[] bytes) => inner.ReadBytes(path, out bytes);
+
+        public int WriteText(string path, string text)
+        {
+            if (++_writes != failing)
+            {
+                return inner.WriteText(path, text);
+            }
+
+            if (afterTheWrite)
+            {
+                _ = inner.WriteText(path, text);
+            }
+
+            return fault();
+        }
+
+        public int ReadLink(string path, out string target) => inner.ReadLink(path, out target);
+
+        public int List(string path, out string[] names) => inner.List(path, out names);
+
+        public int Status(string path, out PathStatus status) => inner.Status(path, out status);
+    }
+}
