@@ -4,7 +4,9 @@ using System.Runtime.CompilerServices;
 namespace IommuFd.Native;
 
 /// <summary>All commands of the three dialects.</summary>
-/// <remarks>Minimum sizes are the kernel's: <c>iommufd_ioctl_ops</c> in drivers/iommu/iommufd/main.c and the <c>minsz</c> of drivers/vfio (Linux 7.3).</remarks>
+/// <remarks>
+/// Minimum sizes are the kernel's: <c>iommufd_ioctl_ops</c> in drivers/iommu/iommufd/main.c and the <c>minsz</c> of drivers/vfio (Linux 7.3).
+/// </remarks>
 public static partial class IoctlCommands
 {
     /// <summary>The commands of one dialect.</summary>

@@ -17,7 +17,8 @@ public sealed class AbiCompleteness
     public void Every_public_member_is_asserted()
     {
         const BindingFlags all = BindingFlags.Public | BindingFlags.Static | BindingFlags.Instance | BindingFlags.DeclaredOnly;
-        IEnumerable<string> members = AbiAssertions.Types.SelectMany(t => t.GetFields(all).Where(f => f.Name != "value__"), (t, f) => $"{t.Name}.{f.Name}");
+        IEnumerable<string> members = AbiAssertions.Types
+            .SelectMany(t => t.GetFields(all).Where(f => f.Name != "value__"), (t, f) => $"{t.Name}.{f.Name}");
         IEnumerable<string> types = AbiAssertions.Types.Where(t => !t.IsClass).Select(t => t.Name);
         HashSet<string> asserted = [.. Header.All.SelectMany(AbiAssertions.Of).Select(a => a.Subject)];
         Assert.Equal<string>([], members.Concat(types).Where(m => !asserted.Contains(m)));

@@ -26,6 +26,7 @@ public sealed class AbiProof
     public void A_wrong_assertion_is_refused(string condition)
     {
         Assert.SkipUnless(CCompiler.IsThere, CCompiler.Missing);
-        Assert.Contains("static assertion failed", CCompiler.Complaints(AbiAssertions.Source(Header.Iommufd, [new("wrong", condition)])), StringComparison.Ordinal);
+        string complaints = CCompiler.Complaints(AbiAssertions.Source(Header.Iommufd, [new("wrong", condition)]));
+        Assert.Contains("static assertion failed", complaints, StringComparison.Ordinal);
     }
 }

@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace IommuFd.Native.Uapi;
 
-/// <summary>Argument of IOMMU_FAULT_QUEUE_ALLOC: makes a queue from which iommu_hwpt_pgfault is read and to which iommu_hwpt_page_response is written.</summary>
+/// <summary>
+/// Argument of IOMMU_FAULT_QUEUE_ALLOC: makes a queue from which iommu_hwpt_pgfault is read and to which iommu_hwpt_page_response is written.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_fault_alloc
 {

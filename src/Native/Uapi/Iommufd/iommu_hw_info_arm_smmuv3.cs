@@ -12,7 +12,10 @@ public enum iommu_hw_info_arm_smmuv3_flags : uint
 }
 
 /// <summary>Data of IOMMU_HW_INFO_TYPE_ARM_SMMUV3: raw identification registers (SMMUv3 specification 6.3.1 to 6.3.6).</summary>
-/// <remarks>Only ST_LEVEL, TERM_MODEL, STALL_MODEL, TTENDIAN, CD2L, ASID16, TTF (IDR0), SIDSIZE, SSIDSIZE (IDR1), BBML, RIL (IDR3) and VAX, GRAN64K, GRAN16K, GRAN4K, DS (IDR5) may be relied on.</remarks>
+/// <remarks>
+/// Only ST_LEVEL, TERM_MODEL, STALL_MODEL, TTENDIAN, CD2L, ASID16, TTF (IDR0), SIDSIZE, SSIDSIZE (IDR1), BBML, RIL (IDR3) and VAX, GRAN64K,
+/// GRAN16K, GRAN4K, DS (IDR5) may be relied on.
+/// </remarks>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_hw_info_arm_smmuv3
 {

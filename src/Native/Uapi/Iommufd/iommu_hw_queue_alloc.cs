@@ -8,7 +8,10 @@ public enum iommu_hw_queue_type : uint
     /// <summary>Reserved.</summary>
     IOMMU_HW_QUEUE_TYPE_DEFAULT = 0,
 
-    /// <summary>Virtual command queue of NVIDIA's extension: made in ascending, destroyed in descending index order; base aligned to the length, a power of two.</summary>
+    /// <summary>
+    /// Virtual command queue of NVIDIA's extension: made in ascending, destroyed in descending index order; base aligned to the length, a power
+    /// of two.
+    /// </summary>
     IOMMU_HW_QUEUE_TYPE_TEGRA241_CMDQV = 1,
 }
 

@@ -35,7 +35,10 @@ public enum iommu_hwpt_data_type : uint
     IOMMU_HWPT_DATA_AMD_GUEST = 3,
 }
 
-/// <summary>Argument of IOMMU_HWPT_ALLOC: makes a hardware page table, kernel-managed on an address space or user-managed (nested) on a parent or virtual IOMMU.</summary>
+/// <summary>
+/// Argument of IOMMU_HWPT_ALLOC: makes a hardware page table, kernel-managed on an address space or user-managed (nested) on a parent or virtual
+/// IOMMU.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_hwpt_alloc
 {

@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace IommuFd.Native.Uapi;
 
-/// <summary>Argument of IOMMU_IOAS_ALLOW_IOVAS: ranges that must stay mappable; an attach that would narrow them fails. Replaces the whole earlier list.</summary>
+/// <summary>
+/// Argument of IOMMU_IOAS_ALLOW_IOVAS: ranges that must stay mappable; an attach that would narrow them fails. Replaces the whole earlier list.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_ioas_allow_iovas
 {

@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace IommuFd.Native.Uapi;
 
-/// <summary>Argument of IOMMU_IOAS_MAP_FILE: as iommu_ioas_map, but the memory is a memfd or a supported dma-buf instead of a process address.</summary>
+/// <summary>
+/// Argument of IOMMU_IOAS_MAP_FILE: as iommu_ioas_map, but the memory is a memfd or a supported dma-buf instead of a process address.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_ioas_map_file
 {

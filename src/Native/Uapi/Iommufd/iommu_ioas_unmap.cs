@@ -2,7 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace IommuFd.Native.Uapi;
 
-/// <summary>Argument of IOMMU_IOAS_UNMAP: removes whole mappings inside a range. A range that would cut one is refused (ENOENT); 0 with length 2^64-1 removes all.</summary>
+/// <summary>
+/// Argument of IOMMU_IOAS_UNMAP: removes whole mappings inside a range. A range that would cut one is refused (ENOENT); 0 with length 2^64-1
+/// removes all.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_ioas_unmap
 {

@@ -5,7 +5,9 @@ namespace IommuFd.Native.Uapi;
 /// <summary>Options that IOMMU_OPTION reads and writes.</summary>
 public enum iommufd_option : uint
 {
-    /// <summary>Locked-memory accounting: 0 per user, 1 per process. For the context (object_id 0), needs privilege, only before any object exists.</summary>
+    /// <summary>
+    /// Locked-memory accounting: 0 per user, 1 per process. For the context (object_id 0), needs privilege, only before any object exists.
+    /// </summary>
     IOMMU_OPTION_RLIMIT_MODE = 0,
 
     /// <summary>1 (default): large pages where possible; 0: page size only. For one address space.</summary>

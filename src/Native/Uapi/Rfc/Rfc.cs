@@ -1,6 +1,8 @@
 namespace IommuFd.Native.Uapi;
 
-/// <summary>Constants of the RFC v2 "/dev/iommu" proposal (July 2021) and of its first implementation (September 2021): types, bases and request numbers.</summary>
+/// <summary>
+/// Constants of the RFC v2 "/dev/iommu" proposal (July 2021) and of its first implementation (September 2021): types, bases and request numbers.
+/// </summary>
 /// <remarks>Neither was merged. Both numberings live side by side; "ours" marks what the proposal left open and this project decided.</remarks>
 public static partial class Rfc
 {

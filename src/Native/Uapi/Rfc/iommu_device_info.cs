@@ -39,7 +39,9 @@ public static partial class Rfc
     public const uint IOMMU_DEVICE_INFO_NESTING_SW = 1 << 1;
 }
 
-/// <summary>Argument of IOMMU_DEVICE_GET_INFO (September 2021): what the IOMMU offers a bound device. Capabilities follow it in the same buffer.</summary>
+/// <summary>
+/// Argument of IOMMU_DEVICE_GET_INFO (September 2021): what the IOMMU offers a bound device. Capabilities follow it in the same buffer.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_device_info
 {
@@ -87,7 +89,9 @@ public struct iommu_device_info_format
     public uint addr_width;
 }
 
-/// <summary>Capabilities IOMMU_DEVICE_INFO_CAP_USER_PGTABLE and _USER_PASID_TABLE. An array of iommu_device_info_format follows. Layout ours.</summary>
+/// <summary>
+/// Capabilities IOMMU_DEVICE_INFO_CAP_USER_PGTABLE and _USER_PASID_TABLE. An array of iommu_device_info_format follows. Layout ours.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_device_info_cap_formats
 {

@@ -43,7 +43,8 @@ public static partial class Rfc
     public const ulong IOMMU_SVA_VTD_GPASID_LAST = 1 << 7;
 
     /// <summary>The memory-type bits.</summary>
-    public const ulong IOMMU_SVA_VTD_GPASID_MTS_MASK = IOMMU_SVA_VTD_GPASID_CD | IOMMU_SVA_VTD_GPASID_EMTE | IOMMU_SVA_VTD_GPASID_PCD | IOMMU_SVA_VTD_GPASID_PWT;
+    public const ulong IOMMU_SVA_VTD_GPASID_MTS_MASK =
+        IOMMU_SVA_VTD_GPASID_CD | IOMMU_SVA_VTD_GPASID_EMTE | IOMMU_SVA_VTD_GPASID_PCD | IOMMU_SVA_VTD_GPASID_PWT;
 }
 
 /// <summary>Intel VT-d part of iommu_gpasid_bind_data (Linux 5.14).</summary>

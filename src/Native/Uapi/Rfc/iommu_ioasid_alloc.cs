@@ -52,7 +52,9 @@ public enum iommu_ioasid_format : uint
     IOMMU_IOASID_FORMAT_RISCV_PDT = 7,
 }
 
-/// <summary>Argument of IOMMU_IOASID_ALLOC (September 2021): a kernel-managed root. EINVAL unless flags is exactly IOMMU_IOASID_ENFORCE_SNOOP.</summary>
+/// <summary>
+/// Argument of IOMMU_IOASID_ALLOC (September 2021): a kernel-managed root. EINVAL unless flags is exactly IOMMU_IOASID_ENFORCE_SNOOP.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_ioasid_alloc
 {
@@ -69,7 +71,9 @@ public struct iommu_ioasid_alloc
     public uint addr_width;
 }
 
-/// <summary>Argument of IOMMU_IOASID_ALLOC with all attributes of the RFC. Layout ours: starts as iommu_ioasid_alloc, argsz tells them apart.</summary>
+/// <summary>
+/// Argument of IOMMU_IOASID_ALLOC with all attributes of the RFC. Layout ours: starts as iommu_ioasid_alloc, argsz tells them apart.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_ioasid_alloc_attr
 {

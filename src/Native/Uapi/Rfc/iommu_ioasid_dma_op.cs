@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace IommuFd.Native.Uapi;
 
-/// <summary>Argument of IOMMU_MAP_DMA and IOMMU_UNMAP_DMA (September 2021). A whole vfio_iommu_type1_dma_map or vfio_iommu_type1_dma_unmap follows.</summary>
+/// <summary>
+/// Argument of IOMMU_MAP_DMA and IOMMU_UNMAP_DMA (September 2021). A whole vfio_iommu_type1_dma_map or vfio_iommu_type1_dma_unmap follows.
+/// </summary>
 /// <remarks>In a child with software nesting, vaddr is an address of the parent.</remarks>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_ioasid_dma_op

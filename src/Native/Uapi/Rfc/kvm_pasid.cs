@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace IommuFd.Native.Uapi;
 
-/// <summary>Argument of KVM_MAP_PASID and KVM_UNMAP_PASID: which PASID a CPU instruction's vPASID becomes. Layout ours, field names the RFC's.</summary>
+/// <summary>
+/// Argument of KVM_MAP_PASID and KVM_UNMAP_PASID: which PASID a CPU instruction's vPASID becomes. Layout ours, field names the RFC's.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct kvm_pasid
 {

@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace IommuFd.Native.Uapi;
 
-/// <summary>Argument of VFIO_BIND_IOMMU_FD: puts a device under an iommu fd. Closing the device undoes it. Layout ours, field names the RFC's.</summary>
+/// <summary>
+/// Argument of VFIO_BIND_IOMMU_FD: puts a device under an iommu fd. Closing the device undoes it. Layout ours, field names the RFC's.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct vfio_bind_iommu_fd
 {

@@ -2,7 +2,9 @@ using System.Runtime.InteropServices;
 
 namespace IommuFd.Native.Uapi;
 
-/// <summary>Capability id (the RFC's) and flags (names the RFC's, values ours) of vfio_device_info_cap_pasid. Today's Linux uses id 5 for PCI AtomicOps.</summary>
+/// <summary>
+/// Capability id (the RFC's) and flags (names the RFC's, values ours) of vfio_device_info_cap_pasid. Today's Linux uses id 5 for PCI AtomicOps.
+/// </summary>
 public static partial class Rfc
 {
     /// <summary>Capability: the device may have several address spaces.</summary>

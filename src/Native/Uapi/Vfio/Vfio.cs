@@ -1,7 +1,10 @@
 namespace IommuFd.Native.Uapi;
 
 /// <summary>Constants of linux/vfio.h. This part: the ioctl type and base and the request numbers.</summary>
-/// <remarks>Request numbers are unique per kind of file only: container, group, device and migration data each have their own commands at VFIO_BASE + 12 and above.</remarks>
+/// <remarks>
+/// Request numbers are unique per kind of file only: container, group, device and migration data each have their own commands at VFIO_BASE + 12
+/// and above.
+/// </remarks>
 public static partial class Vfio
 {
     /// <summary>What VFIO_GET_API_VERSION returns.</summary>

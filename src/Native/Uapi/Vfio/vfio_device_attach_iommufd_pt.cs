@@ -9,7 +9,9 @@ public static partial class Vfio
     public const uint VFIO_DEVICE_ATTACH_PASID = 1 << 0;
 }
 
-/// <summary>Argument of VFIO_DEVICE_ATTACH_IOMMUFD_PT: gives the device, or one PASID of it, an address space; replaces an earlier one in one step.</summary>
+/// <summary>
+/// Argument of VFIO_DEVICE_ATTACH_IOMMUFD_PT: gives the device, or one PASID of it, an address space; replaces an earlier one in one step.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct vfio_device_attach_iommufd_pt
 {

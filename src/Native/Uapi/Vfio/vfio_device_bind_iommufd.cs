@@ -9,7 +9,10 @@ public static partial class Vfio
     public const uint VFIO_DEVICE_BIND_FLAG_TOKEN = 1 << 0;
 }
 
-/// <summary>Argument of VFIO_DEVICE_BIND_IOMMUFD: puts a device opened as cdev under an iommufd. Before it nothing else works; closing the device undoes it.</summary>
+/// <summary>
+/// Argument of VFIO_DEVICE_BIND_IOMMUFD: puts a device opened as cdev under an iommufd. Before it nothing else works; closing the device undoes
+/// it.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct vfio_device_bind_iommufd
 {

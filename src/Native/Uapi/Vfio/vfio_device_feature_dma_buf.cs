@@ -13,7 +13,9 @@ public struct vfio_region_dma_range
     public ulong length;
 }
 
-/// <summary>Payload of VFIO_DEVICE_FEATURE_DMA_BUF: makes a dma-buf of parts of a region, for peer-to-peer DMA. An array of vfio_region_dma_range follows.</summary>
+/// <summary>
+/// Payload of VFIO_DEVICE_FEATURE_DMA_BUF: makes a dma-buf of parts of a region, for peer-to-peer DMA. An array of vfio_region_dma_range follows.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct vfio_device_feature_dma_buf
 {

@@ -43,7 +43,9 @@ public struct vfio_pci_dependent_device
     public byte devfn;
 }
 
-/// <summary>Argument of VFIO_DEVICE_GET_PCI_HOT_RESET_INFO. An array of vfio_pci_dependent_device follows; ENOSPC when argsz is too small for it.</summary>
+/// <summary>
+/// Argument of VFIO_DEVICE_GET_PCI_HOT_RESET_INFO. An array of vfio_pci_dependent_device follows; ENOSPC when argsz is too small for it.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct vfio_pci_hot_reset_info
 {

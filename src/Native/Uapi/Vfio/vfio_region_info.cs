@@ -33,7 +33,9 @@ public static partial class Vfio
     public const ushort VFIO_REGION_INFO_CAP_NVLINK2_LNKSPD = 5;
 }
 
-/// <summary>Argument of VFIO_DEVICE_GET_REGION_INFO. Capabilities follow it in the same buffer. A size of 0 means that the region does not exist.</summary>
+/// <summary>
+/// Argument of VFIO_DEVICE_GET_REGION_INFO. Capabilities follow it in the same buffer. A size of 0 means that the region does not exist.
+/// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct vfio_region_info
 {
