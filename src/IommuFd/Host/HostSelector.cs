@@ -43,8 +43,20 @@ internal static class HostSelector
     private static IHost Simulate(string? topology) => throw Failure.Because(
         "open simulator", Errno.ENODEV, FailureCause.NotSupported, "this build has no simulator", "", new Evidence("topology", topology ?? "default"));
 
-    private static IHost Capture(string path) => throw Failure.Because(
-        "open capture", Errno.ENODEV, FailureCause.NotSupported, "this build reads no captures", "", new Evidence("path", path));
+    private static CapturedHost Capture(string path)
+    {
+        try
+        {
+            return new CapturedHost(path);
+        }
+        catch (Exception failure) when (failure is IOException or InvalidDataException or UnauthorizedAccessException)
+        {
+            throw Failure.Because(
+                "open capture", failure is UnauthorizedAccessException ? Errno.EACCES : failure is InvalidDataException ? Errno.EINVAL : Errno.ENOENT,
+                FailureCause.BadHostDescription, "the capture cannot be read: " + failure.Message.TrimEnd('.'),
+                "Name a directory or tar file made by 'vfio capture', or one of auto, kernel, sim.", new Evidence("path", path));
+        }
+    }
 
     private static string Or(string first, string second) => first.Length != 0 ? first : second;
 }

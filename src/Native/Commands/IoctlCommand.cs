@@ -1,3 +1,5 @@
+using System.Diagnostics.CodeAnalysis;
+
 namespace IommuFd.Native;
 
 /// <summary>The three user interfaces side by side. Request numbers collide between them.</summary>
@@ -61,4 +63,7 @@ public enum IoctlPassing
 /// <param name="Since">First kernel that has it; null when it was never merged.</param>
 /// <param name="Argument">Struct (or integer) the argument points to, if any.</param>
 public readonly record struct IoctlCommand(
-    string Name, uint Request, IoctlFile File, IoctlPassing Passing, uint MinimumSize, uint FullSize, KernelVersion? Since, Type? Argument);
+    string Name, uint Request, IoctlFile File, IoctlPassing Passing, uint MinimumSize, uint FullSize, KernelVersion? Since,
+    [property: DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicFields | DynamicallyAccessedMemberTypes.NonPublicFields)]
+    [param: DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicFields | DynamicallyAccessedMemberTypes.NonPublicFields)]
+    Type? Argument);
