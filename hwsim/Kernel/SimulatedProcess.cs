@@ -1,3 +1,5 @@
+using System.Runtime.InteropServices;
+
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The capabilities that iommufd and VFIO ask for (capabilities(7)).</summary>
@@ -47,4 +49,14 @@ public abstract class SimulatedProcess(SimulatedUser user)
 
     /// <summary>fget: the simulated file behind a descriptor with a reference taken, or null when the descriptor is closed or not simulated.</summary>
     public abstract SimulatedFile? GetFile(int descriptor);
+
+    /// <summary>
+    /// fget of a descriptor that is the host's (an eventfd, a memfd): a close-on-exec duplicate in this process, which the caller closes; or -errno. A caller
+    /// that must not be given a simulated file asks <see cref="GetFile"/> first. The process may be another one than this: never use its numbers directly.
+    /// </summary>
+    public virtual int DuplicateDescriptor(int descriptor)
+    {
+        var copy = Native.Libc.Fcntl(descriptor, Native.Libc.F_DUPFD_CLOEXEC, 0);
+        return copy < 0 ? -Marshal.GetLastPInvokeError() : copy;
+    }
 }
