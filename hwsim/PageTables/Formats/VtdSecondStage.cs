@@ -1,0 +1,130 @@
+namespace IommuFd.HwSim.PageTables;
+
+/// <summary>
+/// VT-d second-stage paging: Intel Virtualization Technology for Directed I/O, section 3.7 "Second-Stage Translation" and 9.8/9.9 (entry formats).
+/// 3, 4 or 5 levels for 39, 48 or 57 bits. An entry is present when Read or Write (or, if enforced, Execute) is set.
+/// </summary>
+/// <remarks>Does not model: the memory-type fields of extended mode (EMT, IPAT), the transient-mapping bit.</remarks>
+public readonly struct VtdSecondStage : IPageTableFormat
+{
+    private const ulong R = 1, W = 2, X = 4, Ps = 1 << 7, A = 1 << 8, D = 1 << 9, Snp = 1 << 11;
+    private const ulong Address = 0x000F_FFFF_FFFF_F000;
+
+    /// <summary>Geometry for an adjusted guest address width.</summary>
+    /// <param name="width">39, 48 or 57 bits (AGAW).</param>
+    /// <param name="outputBits">Host address width (HAW), up to 52.</param>
+    /// <param name="features">ForceCoherent, DirtyTracking, ExecuteControl.</param>
+    /// <param name="pageSizes">4 KiB and what CAP.SLLPS offers: 2 MiB, 1 GiB.</param>
+    /// <exception cref="ArgumentOutOfRangeException">Another width.</exception>
+    public static PageTableGeometry Geometry(int width, int outputBits = 52, PageTableFeatures features = default, ulong pageSizes = 0x4020_1000) => new()
+    {
+        TopLevel = width switch { 39 => 2, 48 => 3, 57 => 4, _ => throw new ArgumentOutOfRangeException(nameof(width), "VT-d second stage has 39, 48 or 57 bits.") },
+        InputBits = width,
+        OutputBits = outputBits,
+        GranuleLg2 = 12,
+        PageSizes = pageSizes,
+        Features = features,
+    };
+
+    /// <inheritdoc/>
+    public static string Name => "vtd-ss";
+
+    /// <inheritdoc/>
+    public static int EntrySizeLg2 => 3;
+
+    /// <inheritdoc/>
+    public static bool AccessedInTables => true;
+
+    /// <inheritdoc/>
+    public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
+
+    /// <inheritdoc/>
+    public static ulong LeafSizes(in PageTableGeometry geometry, int level) => level <= 2 ? 1UL << (12 + (9 * level)) : 0;
+
+    /// <inheritdoc/>
+    public static EntryKind KindOf(in PageTableGeometry geometry, int level, ulong entry)
+    {
+        if ((entry & (R | W)) == 0 && ((entry & X) == 0 || !geometry.Has(PageTableFeatures.ExecuteControl)))
+            return EntryKind.Empty;
+        return level == 0 || ((entry & Ps) != 0 && level <= 2) ? EntryKind.Leaf : EntryKind.Table;
+    }
+
+    /// <inheritdoc/>
+    public static ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry)
+    {
+        // Above 1 GiB there are no pages, and where CAP.SLLPS does not offer the size PS is reserved too (table 6 of section 9.8).
+        if (level == 0 || (entry & Ps) == 0)
+            return 0;
+        return level > 2 || (geometry.PageSizes & LeafSizes(geometry, level)) == 0 ? Ps : 0;
+    }
+
+    /// <inheritdoc/>
+    public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => entry & Address;
+
+    /// <inheritdoc/>
+    public static int NextLevel(in PageTableGeometry geometry, int level, ulong entry) => level - 1;
+
+    /// <inheritdoc/>
+    public static PageAttributes TableLimits(in PageTableGeometry geometry, ulong entry) => Access(geometry, entry) | PageAttributes.User;
+
+    /// <inheritdoc/>
+    public static int LeafSizeLg2(in PageTableGeometry geometry, int level, ulong entry) => 12 + (9 * level);
+
+    /// <inheritdoc/>
+    public static ulong LeafAddress(in PageTableGeometry geometry, int level, ulong entry) => entry & Address;
+
+    /// <inheritdoc/>
+    public static PageAttributes Attributes(in PageTableGeometry geometry, int level, ulong entry) =>
+        Access(geometry, entry) | PageAttributes.User
+        | ((entry & Snp) != 0 ? PageAttributes.Coherent : 0)
+        | ((entry & A) != 0 ? PageAttributes.Accessed : 0)
+        | ((entry & D) != 0 ? PageAttributes.Dirty : 0);
+
+    /// <inheritdoc/>
+    public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) =>
+        address | R | W | (geometry.Has(PageTableFeatures.ExecuteControl) ? X : 0);
+
+    /// <inheritdoc/>
+    public static bool TryEncode(in PageTableGeometry geometry, PageAttributes attributes, out ulong bits)
+    {
+        bits = (ulong)(attributes & (PageAttributes.Read | PageAttributes.Write));
+        if (geometry.Has(PageTableFeatures.ExecuteControl))
+            bits |= (ulong)(attributes & PageAttributes.Execute);
+        var present = bits != 0;
+        if ((attributes & PageAttributes.Coherent) != 0 || geometry.Has(PageTableFeatures.ForceCoherent))
+            bits |= Snp;
+        if ((attributes & PageAttributes.Accessed) != 0)
+            bits |= A;
+        if ((attributes & PageAttributes.Dirty) != 0)
+            bits |= D;
+        return present;
+    }
+
+    /// <inheritdoc/>
+    public static ulong MakeLeaf(in PageTableGeometry geometry, int level, int sizeLg2, ulong address, ulong bits) =>
+        address | bits | (level != 0 ? Ps : 0);
+
+    /// <inheritdoc/>
+    public static ulong AddressStep(ulong bytes) => bytes;
+
+    /// <inheritdoc/>
+    public static ulong ContiguousStep(ulong itemBytes) => 0;
+
+    /// <inheritdoc/>
+    public static bool IsLinear(in PageTableGeometry geometry, ulong first, ulong last) => true;
+
+    /// <inheritdoc/>
+    public static ulong SetAccessed(ulong entry) => entry | A;
+
+    /// <inheritdoc/>
+    public static ulong SetDirty(ulong entry) => entry | A | D;
+
+    /// <inheritdoc/>
+    public static ulong ClearDirty(ulong entry) => entry & ~D;
+
+    // R, W and X are bits 0 to 2, as in PageAttributes. Without execute control a readable page is executable.
+    private static PageAttributes Access(in PageTableGeometry geometry, ulong entry) =>
+        geometry.Has(PageTableFeatures.ExecuteControl)
+            ? (PageAttributes)(entry & (R | W | X))
+            : (PageAttributes)((entry & (R | W)) | ((entry & R) << 2));
+}

@@ -1,0 +1,100 @@
+namespace IommuFd.HwSim.Units;
+
+/// <summary>An IOMMU as devices see it: they ask for memory by requester id, PASID and IOVA, and get data or a fault.</summary>
+/// <remarks>DMA may run on any number of threads. Nothing is allocated per request.</remarks>
+// SAFETY: bytes are moved only through pointers that PhysicalMemory gave for the whole piece; the device vouches for its own buffer.
+public abstract unsafe class IommuUnit
+{
+    /// <summary>A unit in front of this memory.</summary>
+    /// <param name="memory">Physical memory.</param>
+    protected IommuUnit(PhysicalMemory memory)
+    {
+        ArgumentNullException.ThrowIfNull(memory);
+        Memory = memory;
+    }
+
+    /// <summary>Physical memory behind the unit.</summary>
+    public PhysicalMemory Memory { get; }
+
+    /// <summary>Where interrupt messages go; null drops them.</summary>
+    public IInterruptController? Interrupts { get; set; }
+
+    /// <summary>Translates one request; the answer holds for the page around the address.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="translation">The translation, or the unit's fault code.</param>
+    /// <returns>False when the unit refuses; it has recorded the fault as its data book says.</returns>
+    public abstract bool Translate(in DmaRequest request, out DmaTranslation translation);
+
+    /// <summary>A device reads memory.</summary>
+    /// <param name="requesterId">Who.</param>
+    /// <param name="pasid">PASID or <see cref="DmaRequest.NoPasid"/>.</param>
+    /// <param name="iova">First address.</param>
+    /// <param name="destination">The device's buffer.</param>
+    /// <param name="length">Bytes; pages may be crossed.</param>
+    /// <returns>How it ended.</returns>
+    public DmaStatus Read(ushort requesterId, uint pasid, ulong iova, void* destination, ulong length) =>
+        Move(requesterId, pasid, iova, (byte*)destination, length, DmaAccess.Read);
+
+    /// <summary>A device writes memory, or sends an interrupt message.</summary>
+    /// <param name="requesterId">Who.</param>
+    /// <param name="pasid">PASID or <see cref="DmaRequest.NoPasid"/>.</param>
+    /// <param name="iova">First address.</param>
+    /// <param name="source">The device's buffer.</param>
+    /// <param name="length">Bytes; pages may be crossed.</param>
+    /// <returns>How it ended.</returns>
+    public DmaStatus Write(ushort requesterId, uint pasid, ulong iova, void* source, ulong length)
+    {
+        if (IsMessage(iova, pasid) && length == 4)
+        {
+            OnMessage(requesterId, iova, *(uint*)source);
+            return DmaStatus.Success;
+        }
+
+        return Move(requesterId, pasid, iova, (byte*)source, length, DmaAccess.Write);
+    }
+
+    /// <summary>True when a write to this address is an interrupt message, not memory.</summary>
+    /// <param name="address">IOVA.</param>
+    /// <param name="pasid">PASID or <see cref="DmaRequest.NoPasid"/>.</param>
+    protected virtual bool IsMessage(ulong address, uint pasid) => false;
+
+    /// <summary>Delivers a message, remapped if the unit does that.</summary>
+    /// <param name="requesterId">Who sent it.</param>
+    /// <param name="address">Message address.</param>
+    /// <param name="data">Message data.</param>
+    protected virtual void OnMessage(ushort requesterId, ulong address, uint data) => Interrupts?.Message(requesterId, address, data);
+
+    private DmaStatus Move(ushort requesterId, uint pasid, ulong iova, byte* device, ulong length, DmaAccess access)
+    {
+        while (length != 0)
+        {
+            if (!Translate(new DmaRequest(requesterId, pasid, iova, access), out var translation))
+                return DmaStatus.Fault;
+            var piece = Math.Min(length, (1UL << translation.SizeLg2) - (iova & ((1UL << translation.SizeLg2) - 1)));
+            var memory = Memory.TryGetSome(translation.Output, ref piece);
+            if (memory == null)
+                return DmaStatus.NoMemory;
+            if (access == DmaAccess.Read)
+                MemoryCopy.Copy(device, memory, piece);
+            else
+                MemoryCopy.Copy(memory, device, piece);
+            device += piece;
+            iova += piece;
+            length -= piece;
+        }
+
+        return DmaStatus.Success;
+    }
+}
+
+/// <summary>No IOMMU: every address is physical. What a device on a bus without a unit, or with translation off, sees.</summary>
+/// <param name="memory">Physical memory.</param>
+public sealed class NoIommuUnit(PhysicalMemory memory) : IommuUnit(memory)
+{
+    /// <inheritdoc/>
+    public override bool Translate(in DmaRequest request, out DmaTranslation translation)
+    {
+        translation = new DmaTranslation { Output = request.Address, SizeLg2 = 63, Allowed = DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute };
+        return true;
+    }
+}

@@ -1,0 +1,51 @@
+using IommuFd.HwSim.PageTables;
+
+namespace IommuFd.HwSim.Units;
+
+/// <summary>How a request is translated.</summary>
+internal enum VtdTranslation : byte
+{
+    PassThrough,
+    SecondStage,
+    FirstStage,
+    Nested,
+}
+
+/// <summary>What the context cache (in scalable mode with the PASID cache) keeps for a requester: the decoded entries, never changed after they were made.</summary>
+internal sealed class VtdContext
+{
+    internal required ushort SourceId { get; init; }
+
+    internal required uint Pasid { get; init; }
+
+    internal required ushort DomainId { get; init; }
+
+    internal required VtdTranslation Translation { get; init; }
+
+    /// <summary>Translated and translation requests are allowed (legacy TT = 1, scalable DTE = 1).</summary>
+    internal bool DeviceTlb { get; init; }
+
+    internal bool PageRequests { get; init; }
+
+    internal bool FaultsDisabled { get; init; }
+
+    internal ulong SecondStageRoot { get; init; }
+
+    internal ulong FirstStageRoot { get; init; }
+
+    internal PageTableGeometry SecondStage { get; init; }
+
+    internal PageTableGeometry FirstStage { get; init; }
+
+    /// <summary>How first-stage and second-stage walks are done: privilege rules and accessed/dirty updates.</summary>
+    internal WalkAccess FirstStageRules { get; init; }
+
+    internal WalkAccess SecondStageRules { get; init; }
+
+    internal bool ExecuteEnabled { get; init; }
+
+    internal bool SupervisorEnabled { get; init; } = true;
+
+    /// <summary>The IOTLB tag: domain, and PASID for translations that have a first stage.</summary>
+    internal ulong Space { get; init; }
+}
