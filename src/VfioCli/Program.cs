@@ -1,6 +1,8 @@
+using IommuFd;
 using IommuFd.Native;
 using IommuFd.Sysfs;
 using VfioCli.CommandLine;
+using VfioCli.Diagnosis;
 using VfioCli.Hosts;
 using VfioCli.Output;
 using VfioCli.Verbs;
@@ -38,6 +40,10 @@ internal static class Program
         catch (CommandFailure failure)
         {
             return (int)Report(terminal, failure);
+        }
+        catch (IommuFdException exception)
+        {
+            return (int)Report(terminal, FailureText.Describe(exception));
         }
         catch (IOException exception) when (exception.HResult is Errno.EPIPE)
         {
@@ -77,9 +83,9 @@ internal static class Program
         HostVerb hostVerb = (HostVerb)verb;
         OpenedHost opened = open(new HostChoice(hostVerb.Host, hostVerb.Topology), hostVerb.WantsThisMachine);
         using Session session = new(opened, terminal);
-        if (opened.Fallback)
+        if (opened.Iommu.IsFallback)
         {
-            terminal.Remark($"{opened.Reason}; using the simulator ({opened.Host.Description}). --host kernel insists on this machine, `vfio doctor` tells what it lacks.");
+            terminal.Remark($"{opened.Iommu.Reason}: using the simulator ({opened.Iommu.Description}). --host kernel insists on this machine, `vfio doctor` tells what it lacks.");
         }
 
         Recover(session);

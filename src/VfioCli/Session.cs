@@ -1,3 +1,4 @@
+using IommuFd;
 using IommuFd.Native;
 using IommuFd.Sysfs;
 using VfioCli.Hosts;
@@ -9,13 +10,10 @@ namespace VfioCli;
 internal sealed class Session(OpenedHost opened, Terminal terminal) : IDisposable
 {
     /// <summary>The host.</summary>
-    public IHost Host { get; } = opened.Host;
+    public IommuHost Iommu { get; } = opened.Iommu;
 
-    /// <summary>Why this host.</summary>
-    public string Reason { get; } = opened.Reason;
-
-    /// <summary>Whether the simulator stands in for a missing kernel.</summary>
-    public bool Fallback { get; } = opened.Fallback;
+    /// <summary>The seam under it.</summary>
+    public IHost Host => Iommu.Host;
 
     /// <summary>Where results go.</summary>
     public Terminal Terminal { get; } = terminal;
@@ -24,7 +22,7 @@ internal sealed class Session(OpenedHost opened, Terminal terminal) : IDisposabl
     public ISysfs Sysfs => Host.Sysfs;
 
     /// <summary>The host's PCI functions and groups.</summary>
-    public PciBus Bus { get; } = new(opened.Host.Sysfs);
+    public PciBus Bus { get; } = new(opened.Iommu.Sysfs);
 
     /// <summary>What changes of drivers must not forget.</summary>
     public IBindingStore Store { get; } = opened.Store;
@@ -35,7 +33,7 @@ internal sealed class Session(OpenedHost opened, Terminal terminal) : IDisposabl
         writer.WriteStartObject("host");
         writer.WriteString("kind", Host.Kind switch { HostKind.Kernel => "kernel", HostKind.Simulator => "simulator", _ => "capture" });
         writer.WriteString("description", Host.Description);
-        writer.WriteBoolean("fallback", Fallback);
+        writer.WriteBoolean("fallback", Iommu.IsFallback);
         writer.WriteEndObject();
         body(writer);
     });
@@ -63,6 +61,6 @@ internal sealed class Session(OpenedHost opened, Terminal terminal) : IDisposabl
     public void Dispose()
     {
         (Store as IDisposable)?.Dispose();
-        Host.Dispose();
+        Iommu.Dispose();
     }
 }

@@ -11,8 +11,8 @@ internal static class VerbParser
     /// <summary>Every verb, in the order in which the help lists them.</summary>
     public static IReadOnlyList<Type> Verbs { get; } =
     [
-        typeof(ListVerb), typeof(ShowVerb),
-        typeof(BindVerb), typeof(UnbindVerb),
+        typeof(ListVerb), typeof(ShowVerb), typeof(ExplainVerb),
+        typeof(BindVerb), typeof(UnbindVerb), typeof(AttachVerb),
     ];
 
     /// <summary>Reads a command line.</summary>

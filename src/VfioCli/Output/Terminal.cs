@@ -27,6 +27,15 @@ internal sealed class Terminal(TextWriter output, TextWriter error, bool interac
         }
     }
 
+    /// <summary>A word of a check in its colour.</summary>
+    public string Paint(string word) => !Colour ? word : word switch
+    {
+        "PASS" => $"\e[32m{word}\e[0m",
+        "FAIL" => $"\e[31m{word}\e[0m",
+        "WARN" => $"\e[33m{word}\e[0m",
+        _ => $"\e[90m{word}\e[0m",
+    };
+
     /// <summary>One line of remark on stderr, with the command's name in front.</summary>
     public void Remark(string text) => Error.WriteLine("vfio: " + text);
 

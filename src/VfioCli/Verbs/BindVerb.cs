@@ -3,7 +3,6 @@ using CommandLine.Text;
 using IommuFd.Sysfs;
 using VfioCli.Diagnosis;
 using VfioCli.Hosts;
-using VfioCli.Output;
 
 namespace VfioCli.Verbs;
 
@@ -122,7 +121,7 @@ internal sealed class BindVerb : DriverVerb
 
         foreach (PciFunction function in functions)
         {
-            Refuse(session, function);
+            BindRules.Check(session, function, Driver);
         }
 
         ExitCode code = Carry(session, "vfio.bind/1", binder => binder.PlanBind(functions.Select(static function => function.Address), Driver));
@@ -135,31 +134,6 @@ internal sealed class BindVerb : DriverVerb
         }
 
         return code;
-    }
-
-    // What is known to fail is refused before the first write.
-    private void Refuse(Session session, PciFunction function)
-    {
-        if (function.IsBridge && DriverClaim.IsVfio(Driver))
-        {
-            throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} is a {PciClass.Name(function.Class)}, and VFIO takes no bridges.", "Leave it on its driver: bridges do not keep a group from user space.");
-        }
-
-        if (function.Group is null && DriverClaim.IsVfio(Driver) && session.Sysfs.Attribute("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode") is not "Y")
-        {
-            throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} has no IOMMU group: no IOMMU stands in front of it.", "`vfio doctor` tells why, and what to switch on.")
-            {
-                Evidence = [$"{function.Path}/iommu_group=absent"],
-            };
-        }
-
-        if (function.Driver != Driver && !session.Sysfs.Exists($"{PciBus.Drivers}/{Driver}"))
-        {
-            throw new CommandFailure(ExitCode.Unsupported, $"driver {Driver} is not there.", $"Load it: `modprobe {Driver}`{(Driver.Contains('_', StringComparison.Ordinal) ? $" (the generic driver is called {DriverClaim.VfioPci})" : "")}.")
-            {
-                Evidence = [$"{PciBus.Drivers}/{Driver}=absent"],
-            };
-        }
     }
 }
 

@@ -1,0 +1,89 @@
+using System.Globalization;
+using System.Runtime.InteropServices;
+using CommandLine;
+using CommandLine.Text;
+using IommuFd;
+using IommuFd.Sysfs;
+using VfioCli.CommandLine;
+using VfioCli.Diagnosis;
+using VfioCli.Hosts;
+using VfioCli.SelfTests;
+
+namespace VfioCli.Verbs;
+
+/// <summary><c>vfio attach</c>: the whole way of the proposal, printed.</summary>
+[Verb("attach", HelpText = "Open functions, bind them to an IOMMU context, attach them to one I/O address space, map memory, and test it.")]
+internal sealed class AttachVerb : FunctionsVerb
+{
+    /// <summary>The first cookie.</summary>
+    [Option("cookie", Default = "1", MetaValue = "N", HelpText = "The cookie that names the first function in fault reports; the next ones get N+1, N+2, ...")]
+    public string Cookie { get; set; } = "1";
+
+    /// <summary>What to map.</summary>
+    [Option("map", MetaValue = "SIZE[@IOVA]", HelpText = "Map memory of this size, at this IOVA or where the kernel chooses; several separated by commas: 2M@0x100000,4K.")]
+    public string? Map { get; set; }
+
+    /// <summary>Tests it.</summary>
+    [Option("selftest", HelpText = "Move bytes out and back through the function's own DMA engine, wait for its interrupt, and show that DMA to an unmapped IOVA does not arrive. Known: " + SelfTest.Known + ".")]
+    public bool Selftest { get; set; }
+
+    /// <summary>Stays.</summary>
+    [Option("hold", HelpText = "Stay attached until SIGINT or SIGTERM.")]
+    public bool Hold { get; set; }
+
+    /// <summary>Takes functions from their drivers.</summary>
+    [Option("bind", HelpText = "Also take functions from the host's drivers for the time of this command. Without it only functions that have no driver are taken so.")]
+    public bool Bind { get; set; }
+
+    /// <summary>Examples for the help.</summary>
+    [Usage(ApplicationAlias = "vfio")]
+    public static IEnumerable<Example> Examples =>
+    [
+        Example("Does passthrough work on this machine (or, without an IOMMU, on the simulated one)?", new AttachVerb { Functions = ["0000:00:04.0"], Selftest = true }),
+        Example("Two functions in one address space, held until Ctrl-C", new AttachVerb { Functions = ["0000:02:01.0", "0000:02:02.0"], Map = "2M@0x100000,64K", Hold = true }),
+    ];
+
+    /// <inheritdoc/>
+    public override ExitCode Run(Session session)
+    {
+        ulong cookie = NumberText.Parse(Cookie, "the cookie");
+        IReadOnlyList<MapText> maps = MapText.Parse(Map);
+        IReadOnlyList<PciFunction> functions = session.FunctionsAt(Functions);
+        if (Selftest && functions.FirstOrDefault(static function => SelfTest.Find(function) is null) is { } unknown)
+        {
+            throw new CommandFailure(ExitCode.Unsupported, $"{unknown.Address} ({unknown.Vendor:x4}:{unknown.Device:x4}) has no self-test.", $"There is one for {SelfTest.Known}; without --selftest it can be attached.");
+        }
+
+        using CancellationTokenSource signalled = new();
+        using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Signal);
+        using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Signal);
+        using BorrowedDrivers borrowed = BorrowedDrivers.Take(session, functions, Bind);
+        using Attached attached = Attached.Make(session, functions, cookie, maps);
+        AttachReport report = new(session, attached, borrowed);
+        if (Selftest)
+        {
+            foreach (BoundDevice device in attached.Devices)
+            {
+                (string name, Func<BoundDevice, IoAddressSpace, IReadOnlyList<SelfTestStep>> run) = SelfTest.Find(session.Function(device.Address!.Value.ToString()))!.Value;
+                report.SelfTests.Add((device, name, run(device, attached.Space)));
+            }
+        }
+
+        report.Print();
+        session.Terminal.Flush();
+        if (Hold)
+        {
+            session.Terminal.Remark("attached; SIGINT (Ctrl-C) or SIGTERM ends it.");
+            _ = signalled.Token.WaitHandle.WaitOne();
+        }
+
+        return report.Passed ? ExitCode.Ok : ExitCode.No;
+
+        void Signal(PosixSignalContext context)
+        {
+            // Not the default end of the process: drivers that were borrowed must be given back first.
+            context.Cancel = true;
+            signalled.Cancel();
+        }
+    }
+}
