@@ -82,8 +82,10 @@ internal static class Program
         terminal.Json = verb.Json;
         HostVerb hostVerb = (HostVerb)verb;
         OpenedHost opened = open(new HostChoice(hostVerb.Host, hostVerb.Topology), hostVerb.WantsThisMachine);
-        using Session session = new(opened, terminal);
-        if (opened.Iommu.IsFallback)
+        (IommuHost host, IDisposable? trace) = TraceFile.Over(opened.Iommu, hostVerb.Trace, terminal.Error);
+        using IDisposable? traceFile = trace;
+        using Session session = new(opened with { Iommu = host }, terminal);
+        if (opened.Fallback)
         {
             terminal.Remark($"{opened.Iommu.Reason}: using the simulator ({opened.Iommu.Description}). --host kernel insists on this machine, `vfio doctor` tells what it lacks.");
         }

@@ -12,6 +12,9 @@ internal sealed class Session(OpenedHost opened, Terminal terminal) : IDisposabl
     /// <summary>The host.</summary>
     public IommuHost Iommu { get; } = opened.Iommu;
 
+    /// <summary>Whether it is the simulator standing in for a missing kernel.</summary>
+    public bool Fallback { get; } = opened.Fallback;
+
     /// <summary>The seam under it.</summary>
     public IHost Host => Iommu.Host;
 
@@ -33,7 +36,7 @@ internal sealed class Session(OpenedHost opened, Terminal terminal) : IDisposabl
         writer.WriteStartObject("host");
         writer.WriteString("kind", Host.Kind switch { HostKind.Kernel => "kernel", HostKind.Simulator => "simulator", _ => "capture" });
         writer.WriteString("description", Host.Description);
-        writer.WriteBoolean("fallback", Iommu.IsFallback);
+        writer.WriteBoolean("fallback", Fallback);
         writer.WriteEndObject();
         body(writer);
     });

@@ -6,8 +6,9 @@ namespace VfioCli.Hosts;
 
 /// <summary>A host, and what changes of its drivers must not forget.</summary>
 /// <param name="Iommu">The host.</param>
+/// <param name="Fallback">Whether it is the simulator standing in for a missing kernel.</param>
 /// <param name="Store">The memory of driver changes.</param>
-internal sealed record OpenedHost(IommuHost Iommu, IBindingStore Store);
+internal sealed record OpenedHost(IommuHost Iommu, bool Fallback, IBindingStore Store);
 
 /// <summary>Opens the host that the command line asks for.</summary>
 internal static class HostOpening
@@ -32,6 +33,6 @@ internal static class HostOpening
         }
 
         IommuHost host = IommuHost.Open(selection);
-        return new OpenedHost(host, host.Kind == HostKind.Kernel ? new DirectoryBindingStore(DirectoryBindingStore.DefaultDirectory) : new MemoryBindingStore());
+        return new OpenedHost(host, host.IsFallback, host.Kind == HostKind.Kernel ? new DirectoryBindingStore(DirectoryBindingStore.DefaultDirectory) : new MemoryBindingStore());
     }
 }
