@@ -1,20 +1,11 @@
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>
-/// Memory of the calling process as the kernel sees it: copy_from_user, copy_to_user and page pinning. The simulated kernel never dereferences a user
-/// address in any other way, so a wild pointer is -EFAULT and never a crash.
-/// </summary>
-/// <remarks>Any number of threads may call.</remarks>
-public unsafe interface IUserMemory
+/// <summary>Where the pages of a mapping come from: a process, or a file.</summary>
+/// <remarks>Any number of threads may call. Addresses are user addresses or, for a file, offsets.</remarks>
+public interface IPageSource
 {
-    /// <summary>The process whose memory this is.</summary>
+    /// <summary>The process whose memory this is, or that mapped the file: it pays for pinned pages.</summary>
     SimulatedProcess Process { get; }
-
-    /// <summary>copy_from_user: all of <paramref name="length"/> bytes at user <paramref name="address"/>, or -EFAULT.</summary>
-    int CopyFrom(ulong address, void* destination, nuint length);
-
-    /// <summary>copy_to_user: all of <paramref name="length"/> bytes to user <paramref name="address"/>, or -EFAULT.</summary>
-    int CopyTo(ulong address, void* source, nuint length);
 
     /// <summary>
     /// pin_user_pages: makes the pages of [<paramref name="address"/>, + <paramref name="length"/>) present and keeps them reachable through
@@ -34,4 +25,17 @@ public unsafe interface IUserMemory
     /// <param name="length">In: bytes of interest. Out: how many of them are contiguous from there, at least 1.</param>
     /// <returns>The address in this process.</returns>
     nint HostAddress(ulong address, ref ulong length);
+}
+
+/// <summary>
+/// Memory of the calling process as the kernel sees it: copy_from_user, copy_to_user and page pinning. The simulated kernel never dereferences a user
+/// address in any other way, so a wild pointer is -EFAULT and never a crash.
+/// </summary>
+public unsafe interface IUserMemory : IPageSource
+{
+    /// <summary>copy_from_user: all of <paramref name="length"/> bytes at user <paramref name="address"/>, or -EFAULT.</summary>
+    int CopyFrom(ulong address, void* destination, nuint length);
+
+    /// <summary>copy_to_user: all of <paramref name="length"/> bytes to user <paramref name="address"/>, or -EFAULT.</summary>
+    int CopyTo(ulong address, void* source, nuint length);
 }

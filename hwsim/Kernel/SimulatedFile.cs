@@ -8,7 +8,7 @@ namespace IommuFd.HwSim.Kernel;
 /// </summary>
 /// <remarks>
 /// References: the descriptor table holds one, whoever keeps the file for later (a bound device its iommufd) holds another. <see cref="Release"/> runs
-/// once, when the last one is put. Addresses in arguments are user addresses; they are touched through <see cref="IUserMemory"/> only.
+/// once, when the last one is put: the table puts its reference before it closes the number. Addresses in arguments are user addresses; they are touched through <see cref="IUserMemory"/> only.
 /// </remarks>
 public abstract class SimulatedFile
 {
@@ -16,7 +16,7 @@ public abstract class SimulatedFile
 
     /// <summary>
     /// True when poll(2) must report readiness: the descriptor is then an eventfd that the descriptor table hands over through
-    /// <see cref="ReadinessDescriptor"/> and that is non-zero while the file is readable. False: the file is always ready.
+    /// <see cref="ReadinessDescriptor"/> and that is non-zero while the file is readable (made with EFD_NONBLOCK). False: the file is always ready.
     /// </summary>
     public virtual bool HasReadiness => false;
 
@@ -25,6 +25,19 @@ public abstract class SimulatedFile
 
     /// <summary>True when O_NONBLOCK is set on the descriptor.</summary>
     public bool NonBlocking { get; set; }
+
+    /// <summary>Makes the descriptor readable for poll(2), or not.</summary>
+    protected unsafe void SetReadable(bool readable)
+    {
+        if (ReadinessDescriptor < 0)
+        {
+            return;
+        }
+
+        // SAFETY: eight bytes of our own frame. An eventfd that is zero answers EAGAIN: the table makes it non-blocking.
+        ulong count = 1;
+        _ = readable ? Native.Libc.Write(ReadinessDescriptor, (nint)(&count), 8) : Native.Libc.Read(ReadinessDescriptor, (nint)(&count), 8);
+    }
 
     /// <summary>get_file: takes a reference. The caller must hold one already.</summary>
     public void Get() => Interlocked.Increment(ref _references);

@@ -47,7 +47,7 @@ public enum IommuProt
 /// <summary>
 /// An I/O page table with the devices that use it (struct iommu_domain). Made by an <see cref="IommuOps"/>; a driver overrides what its hardware can do.
 /// </summary>
-/// <remarks>Callers serialise map, unmap and attach of one domain.</remarks>
+/// <remarks>Map, unmap and the reading of dirty bits may be called on any number of threads; an implementation puts them in order.</remarks>
 /// <param name="type">What it does with DMA.</param>
 /// <param name="owner">The driver that made it.</param>
 public abstract class IommuDomain(IommuDomainType type, IommuOps owner)
@@ -69,6 +69,9 @@ public abstract class IommuDomain(IommuDomainType type, IommuOps owner)
 
     /// <summary>Whoever the faults and lookups lead back to; iommufd keeps its hardware page table object here.</summary>
     public object? Cookie { get; set; }
+
+    /// <summary>Page requests of attached devices go to it (domain->iopf_handler); null: they are refused.</summary>
+    public Action<IoPageFaultGroup>? IopfHandler { get; set; }
 
     /// <summary>True when the domain can follow which pages devices wrote (dirty_ops).</summary>
     public virtual bool HasDirtyTracking => false;
@@ -105,6 +108,9 @@ public abstract class IommuDomain(IommuDomainType type, IommuOps owner)
 
     /// <summary>Starts or stops dirty tracking.</summary>
     public virtual int SetDirtyTracking(bool enable) => -Errno.EOPNOTSUPP;
+
+    /// <summary>Reports the dirty pages of a range to <paramref name="dirty"/> and, unless <paramref name="noClear"/>, makes them clean.</summary>
+    public virtual int ReadAndClearDirty(ulong iova, ulong length, bool noClear, DirtyBitmap? dirty) => -Errno.EOPNOTSUPP;
 
     /// <summary>Invalidates caches of a nested domain as the user asks (cache_invalidate_user). Sets how many entries were handled.</summary>
     /// <returns>0 or -errno; -EOPNOTSUPP when the domain has no such operation.</returns>
