@@ -33,14 +33,18 @@ internal sealed unsafe class FilePages : IPageSource
     internal static int Open(SimulatedProcess process, int descriptor, ulong start, ulong length, out FilePages? pages)
     {
         pages = null;
-        if (Libc.Fcntl(descriptor, Libc.F_GETFD, 0) < 0)
+        var copy = process.DuplicateDescriptor(descriptor);
+        if (copy < 0)
         {
             return -Errno.EBADF;
         }
 
         // A file that cannot be mapped, or is no memory file, is found out when its pages are wanted.
-        var mapping = Libc.Mmap(0, (nuint)length, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED | Libc.MAP_NORESERVE, descriptor, (long)start);
-        pages = new FilePages(process, mapping is > -4096 and < 0 || !IsMemoryFile(descriptor) ? Discard(mapping, length) : mapping, start, length);
+        var mapping = IsMemoryFile(copy)
+            ? Libc.Mmap(0, (nuint)length, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED | Libc.MAP_NORESERVE, copy, (long)start)
+            : 0;
+        _ = Libc.Close(copy);
+        pages = new FilePages(process, mapping is > -4096 and < 0 ? 0 : mapping, start, length);
         return 0;
     }
 
@@ -71,20 +75,10 @@ internal sealed unsafe class FilePages : IPageSource
 
     internal void Close() => _ = _mapping == 0 ? 0 : Libc.Munmap(_mapping, (nuint)_length);
 
-    private static nint Discard(nint mapping, ulong length)
-    {
-        if (mapping is not (> -4096 and < 0))
-        {
-            _ = Libc.Munmap(mapping, (nuint)length);
-        }
-
-        return 0;
-    }
-
     private static bool IsMemoryFile(int descriptor)
     {
         // struct statfs is 120 bytes on 64-bit Linux and begins with the type.
         var buffer = stackalloc long[32];
-        return Libc.Fstatfs(descriptor, buffer) == 0 && buffer[0] is TmpfsMagic or HugetlbfsMagic;
+        return Libc.Fstatfs(descriptor, buffer) == 0 && buffer[0] is (TmpfsMagic or HugetlbfsMagic);
     }
 }
