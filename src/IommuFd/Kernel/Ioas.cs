@@ -196,7 +196,10 @@ public sealed unsafe partial class Ioas : Resource
         return result >= 0;
     }
 
-    private protected override void Free() => _ = _context.Destroy(Id);
+    /// <summary>Whether the kernel's object, and with it every mapping, is gone.</summary>
+    internal bool IsDestroyed { get; private set; }
+
+    private protected override void Free() => IsDestroyed = _context.Destroy(Id) >= 0;
 
     // The kernel answers EINVAL for several mistakes; its own ranges say which one it was.
     internal IommuFdException MapFailure(int result, nint address, ulong length, ulong? iova)

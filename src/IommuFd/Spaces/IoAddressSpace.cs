@@ -8,6 +8,7 @@ public sealed class IoAddressSpace : Resource
 {
     private readonly Ioas _ioas;
     private readonly Lock _gate = new();
+    private readonly List<DmaBuffer> _kept = []; // memory of mappings that the kernel did not remove
     private IovaRange[] _permitted = [];
     private ulong _alignment;
 
@@ -120,5 +121,21 @@ public sealed class IoAddressSpace : Resource
         }
     }
 
-    private protected override void Free() => _ioas.Dispose();
+    internal void KeepUntilDestroyed(DmaBuffer buffer)
+    {
+        buffer.Keep();
+        lock (_gate)
+        {
+            _kept.Add(buffer);
+        }
+    }
+
+    private protected override void Free()
+    {
+        _ioas.Dispose();
+        if (_ioas.IsDestroyed)
+        {
+            _kept.ForEach(static buffer => buffer.Exit());
+        }
+    }
 }

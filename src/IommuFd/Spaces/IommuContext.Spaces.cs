@@ -9,16 +9,22 @@ public sealed partial class IommuContext
     public IoAddressSpace CreateAddressSpace()
     {
         Ioas ioas = AllocateIoas();
+        bool entered = false;
         try
         {
             Enter();
+            entered = true;
+            return new IoAddressSpace(this, ioas);
         }
         catch
         {
             ioas.Dispose();
+            if (entered)
+            {
+                Exit();
+            }
+
             throw;
         }
-
-        return new IoAddressSpace(this, ioas);
     }
 }

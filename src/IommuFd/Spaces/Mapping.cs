@@ -34,14 +34,14 @@ public sealed class Mapping : Resource
     /// <summary>What devices may do.</summary>
     public DmaAccess Access { get; }
 
-    // A mapping that cannot be removed still lets devices at the memory: then the memory stays.
+    // A mapping that cannot be removed still lets devices at the memory: then the memory stays as long as the address space.
     private protected override void Free()
     {
         ulong length = Length;
         int result = Space.Ioas.UnmapCall(Iova, ref length);
         if (result < 0 && result != -Errno.ENOENT)
         {
-            Buffer.Keep();
+            Space.KeepUntilDestroyed(Buffer);
         }
     }
 }
