@@ -1,0 +1,30 @@
+using System.Globalization;
+using IommuFd.HwSim.Devices;
+
+namespace IommuFd.HwSim.Kernel;
+
+/// <summary>The device models that a topology can name.</summary>
+internal static class DeviceModels
+{
+    /// <summary>Makes the silicon of a function.</summary>
+    /// <exception cref="TopologyException">There is no such model, or a property of it means nothing.</exception>
+    public static PciDevice Create(FunctionTopology function) => function.Model switch
+    {
+        null => new PlainFunction(function),
+        "edu" => new EduDevice(Number(function, "dma_mask", (1UL << 28) - 1)),
+        _ => throw new TopologyException($"function {function.Address} has a model '{function.Model}'; known are: edu"),
+    };
+
+    private static ulong Number(FunctionTopology function, string property, ulong missing)
+    {
+        if (!function.Properties.TryGetValue(property, out string? text))
+        {
+            return missing;
+        }
+
+        bool good = text.StartsWith("0x", StringComparison.OrdinalIgnoreCase)
+            ? ulong.TryParse(text.AsSpan(2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong value)
+            : ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value);
+        return good ? value : throw new TopologyException($"function {function.Address}: property '{property}' is '{text}', not a number");
+    }
+}

@@ -1,0 +1,63 @@
+using IommuFd.Native;
+using Libc = IommuFd.Native.Libc;
+
+namespace IommuFd.HwSim.Kernel;
+
+/// <summary>A device with BARs that are plain memory: they can be mmapped, because no register's side effect is lost.</summary>
+internal interface IDeviceMemory
+{
+    /// <summary>The memory of a BAR, or null when the BAR has registers.</summary>
+    DeviceMemory? BarMemory(int bar);
+}
+
+/// <summary>Memory of a device, behind a memfd: a user's mapping, the device model and pread(2) see the same bytes.</summary>
+internal sealed unsafe class DeviceMemory : IDisposable
+{
+    private readonly LinuxKernel _real;
+    private readonly int _descriptor;
+
+    public DeviceMemory(LinuxKernel real, ulong size)
+    {
+        _real = real;
+        Size = size;
+        _descriptor = real.MemFdCreate("bar", Libc.MFD_CLOEXEC);
+        _ = real.Ftruncate(_descriptor, (long)size);
+        Address = real.Mmap(0, (nuint)size, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED | Libc.MAP_NORESERVE, _descriptor, 0);
+        if (_descriptor < 0 || Address is < 0 and >= -4095)
+        {
+            throw new InvalidOperationException($"There is no memory for a BAR of {size} bytes.");
+        }
+    }
+
+    /// <summary>Bytes.</summary>
+    public ulong Size { get; }
+
+    /// <summary>Where this process sees it.</summary>
+    public nint Address { get; }
+
+    /// <summary>Maps a part for the user.</summary>
+    public nint Mmap(nint address, nuint length, int protection, int flags, long offset) => _real.Mmap(address, length, protection, flags, _descriptor, offset);
+
+    /// <summary>Reads 1 to 8 bytes.</summary>
+    public ulong Read(ulong offset, int bytes)
+    {
+        // SAFETY: the caller keeps offset + bytes inside Size.
+        ulong value = 0;
+        Buffer.MemoryCopy((byte*)Address + offset, &value, sizeof(ulong), bytes);
+        return value;
+    }
+
+    /// <summary>Writes 1 to 8 bytes.</summary>
+    public void Write(ulong offset, int bytes, ulong value) =>
+        Buffer.MemoryCopy(&value, (byte*)Address + offset, bytes, bytes); // SAFETY: as Read.
+
+    /// <summary>All bytes 0, as after a reset.</summary>
+    public void Clear() => new Span<byte>((void*)Address, (int)Size).Clear();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _ = _real.Munmap(Address, (nuint)Size);
+        _ = _real.Close(_descriptor);
+    }
+}

@@ -1,0 +1,147 @@
+using IommuFd.HwSim.Devices;
+using IommuFd.HwSim.Kernel;
+using IommuFd.HwSim.Units;
+using IommuFd.Native;
+
+namespace IommuFd.HwSim;
+
+/// <summary>
+/// A simulated machine: an IOMMU, PCI devices, and the part that Linux plays between them and a program. Machines are independent of each other; any number may
+/// live in one process.
+/// </summary>
+/// <remarks>
+/// Descriptors that it hands out are real ones, calls on anything else go to the real kernel. Does not model: other processes, fork(2), time.
+/// </remarks>
+public sealed class SimulatedHost : IHost
+{
+    private readonly LinuxKernel _real = new();
+    private readonly FileTree _tree = new();
+    private readonly DescriptorTable _table;
+    private readonly VfioCore _vfio;
+    private readonly PciTree _pci;
+    private readonly PciBus _bus = new();
+
+    /// <summary>Boots a machine: buses are scanned, the IOMMU translates, drivers have bound.</summary>
+    /// <param name="topology">The machine.</param>
+    /// <param name="seed">Chooses what is not determined otherwise: 0 keeps large pages possible, any other value scatters physical memory.</param>
+    /// <exception cref="TopologyException">The topology names something that does not exist.</exception>
+    public SimulatedHost(Topology topology, ulong seed = 0)
+    {
+        ArgumentNullException.ThrowIfNull(topology);
+        Topology = topology;
+        Seed = seed;
+        Memory = new PhysicalMemory(new PhysicalMemoryOptions { Scattered = seed != 0, Seed = seed });
+        _table = new DescriptorTable(_real);
+        var process = new MachineProcess(topology.Process, _table);
+        var user = new InProcessUserMemory(process);
+        Kernel = new SimulatedKernel(_real, _tree, _table, process, user);
+        Sysfs = new SimulatedSysfs(_tree);
+
+        IommuUnits units = new(topology, Memory, _tree);
+        Unit = units.Unit;
+        var groups = new GroupTable(_tree, units.Attach, units.Directory, "DMA");
+        _pci = new PciTree(topology, _bus, _tree, groups, (function, _) => DeviceModels.Create(function));
+        _vfio = new VfioCore(topology, _tree, groups, process, _real);
+        Iommufd = new IommufdModule(Memory) { HasNoIommu = _vfio.HasNoIommu && _vfio.HasCdev };
+        AddNodes();
+        _ = _pci.Rescan();
+        AddDrivers();
+    }
+
+    /// <inheritdoc/>
+    public HostKind Kind => HostKind.Simulator;
+
+    /// <inheritdoc/>
+    public string Description => $"simulated machine '{Topology.Name}'";
+
+    /// <inheritdoc/>
+    public IKernel Kernel { get; }
+
+    /// <inheritdoc/>
+    public ISysfs Sysfs { get; }
+
+    /// <summary>The machine as data.</summary>
+    public Topology Topology { get; }
+
+    /// <summary>The seed it was made with.</summary>
+    public ulong Seed { get; }
+
+    /// <summary>Its physical memory.</summary>
+    public PhysicalMemory Memory { get; }
+
+    /// <summary>Its IOMMU; null on a machine without one.</summary>
+    public IommuUnit? Unit { get; }
+
+    /// <summary>iommufd of the machine.</summary>
+    public IommufdModule Iommufd { get; }
+
+    /// <summary>The silicon at a PCI address such as 0000:00:04.0, past the kernel: for tests and for injecting events; null where there is none.</summary>
+    public PciDevice? Device(string address) => _pci.Silicon(address);
+
+    /// <summary>Reports an error of a device to its driver, as AER would: with vfio-pci the ERR eventfd is signalled.</summary>
+    /// <param name="address">PCI address of the function.</param>
+    /// <returns>False when no driver of user space has the function.</returns>
+    public bool ReportError(string address)
+    {
+        if (_bus.Find(address)?.DriverData is not VfioPciDevice device)
+        {
+            return false;
+        }
+
+        device.SignalError();
+        return true;
+    }
+
+    /// <summary>Closes what is still open and frees the machine's memory. No call may be running.</summary>
+    public void Dispose()
+    {
+        _table.CloseAll();
+        _vfio.Watcher.Dispose();
+        Memory.Dispose();
+    }
+
+    private void AddNodes()
+    {
+        var system = new SystemFiles(_tree, Topology);
+        system.AddProc();
+        system.AddFlag("vfio", "enable_unsafe_noiommu_mode", () => _vfio.EnableUnsafeNoIommu, value => _vfio.EnableUnsafeNoIommu = value);
+        system.AddFlag("vfio_iommu_type1", "allow_unsafe_interrupts", () => _vfio.Type1AllowUnsafeInterrupts, value => _vfio.Type1AllowUnsafeInterrupts = value);
+        system.AddFlag("vfio_iommu_type1", "disable_hugepages", () => _vfio.Type1DisableHugePages, value => _vfio.Type1DisableHugePages = value);
+        system.AddNumber("vfio_iommu_type1", "dma_entry_limit", () => _vfio.DmaEntryLimit, value => _vfio.DmaEntryLimit = value);
+        if (!Topology.Without.Contains("iommufd"))
+        {
+            system.AddFlag("iommufd", "allow_unsafe_interrupts", () => Iommufd.AllowUnsafeInterrupts, value => Iommufd.AllowUnsafeInterrupts = value);
+            _tree.Add(_tree.Directory("/dev"), "iommu", new DeviceNode(0x1b0, 10, 256, (int _, out SimulatedFile? file) =>
+            {
+                file = Iommufd.Open();
+                return 0;
+            }));
+        }
+    }
+
+    private void AddDrivers()
+    {
+        var system = new SystemFiles(_tree, Topology);
+        var drivers = new List<PciDriver> { new PcieportDriver(), new PciStubDriver(), new VirtioPciDriver(), new NvmeDriver(), new IgbDriver(_pci), new IgbvfDriver() };
+        if (!Topology.Without.Contains("vfio-pci"))
+        {
+            var vfioPci = new VfioPciDriver(_vfio, _pci);
+            system.AddFlag("vfio_pci", "enable_sriov", () => vfioPci.EnableSriov, value => vfioPci.EnableSriov = value);
+            system.AddFlag("vfio_pci", "disable_denylist", () => vfioPci.DisableDenylist, value => vfioPci.DisableDenylist = value, isWritable: false);
+            system.AddFlag("vfio_pci", "nointxmask", () => vfioPci.NoIntxMask, value => vfioPci.NoIntxMask = value);
+            system.AddFlag("vfio_pci", "disable_idle_d3", () => vfioPci.DisableIdleD3, value => vfioPci.DisableIdleD3 = value);
+            drivers.Add(vfioPci);
+        }
+
+        foreach (PciDriver driver in drivers)
+        {
+            _bus.Register(driver);
+            _pci.Sysfs.Add(driver);
+        }
+
+        foreach (PciFunction function in _bus.Functions)
+        {
+            _ = _bus.Attach(function);
+        }
+    }
+}

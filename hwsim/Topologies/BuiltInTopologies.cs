@@ -1,0 +1,23 @@
+using System.Reflection;
+
+namespace IommuFd.HwSim;
+
+/// <summary>The topologies that are files beside this one, embedded in the assembly.</summary>
+internal static class BuiltInTopologies
+{
+    public static IReadOnlyList<string> Names { get; } = ["intel"];
+
+    public static bool TryGet(string name, out string json)
+    {
+        json = "";
+        if (!Names.Contains(name, StringComparer.Ordinal))
+        {
+            return false;
+        }
+
+        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream($"Topologies.{name}.json")!;
+        using var reader = new StreamReader(stream);
+        json = reader.ReadToEnd();
+        return true;
+    }
+}
