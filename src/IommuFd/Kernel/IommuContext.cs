@@ -8,7 +8,7 @@ namespace IommuFd;
 /// An open <c>/dev/iommu</c>: the kernel objects of one user of the IOMMU, and one method per command that makes one or belongs to the context itself
 /// (Documentation/userspace-api/iommufd.rst).
 /// </summary>
-public sealed partial class IommuContext : Resource
+public sealed unsafe partial class IommuContext : Resource
 {
     private readonly IommuFdHandle _handle;
 
@@ -38,7 +38,7 @@ public sealed partial class IommuContext : Resource
 
     /// <summary>IOMMU_IOAS_ALLOC: makes an empty I/O address space.</summary>
     /// <exception cref="IommuFdException">No memory.</exception>
-    public unsafe Ioas AllocateIoas()
+    public Ioas AllocateIoas()
     {
         Enter();
         iommu_ioas_alloc command = new() { size = (uint)sizeof(iommu_ioas_alloc) };
@@ -62,7 +62,7 @@ public sealed partial class IommuContext : Resource
 
     /// <summary>IOMMU_IOAS_CHANGE_PROCESS: moves the accounting of all pinned memory to this process; for a context that was inherited or received.</summary>
     /// <exception cref="IommuFdException">Some mapping is not of a file, or the kernel is older than 6.14.</exception>
-    public unsafe void ChangeProcess()
+    public void ChangeProcess()
     {
         iommu_ioas_change_process command = new() { size = (uint)sizeof(iommu_ioas_change_process) };
         Check(IOMMU_IOAS_CHANGE_PROCESS, ref command, nameof(IOMMU_IOAS_CHANGE_PROCESS));
@@ -70,7 +70,7 @@ public sealed partial class IommuContext : Resource
 
     /// <summary>IOMMU_VFIO_IOAS with GET: the id of the address space that the VFIO container emulation uses.</summary>
     /// <exception cref="IommuFdException">None is set.</exception>
-    public unsafe uint GetVfioIoas()
+    public uint GetVfioIoas()
     {
         iommu_vfio_ioas command = new() { size = (uint)sizeof(iommu_vfio_ioas), op = (ushort)iommufd_vfio_ioas_op.IOMMU_VFIO_IOAS_GET };
         Check(IOMMU_VFIO_IOAS, ref command, nameof(IOMMU_VFIO_IOAS));
@@ -79,7 +79,7 @@ public sealed partial class IommuContext : Resource
 
     /// <summary>IOMMU_VFIO_IOAS with SET or CLEAR: chooses the address space that the VFIO container emulation uses; null for none.</summary>
     /// <exception cref="IommuFdException">The address space does not exist.</exception>
-    public unsafe void SetVfioIoas(Ioas? ioas)
+    public void SetVfioIoas(Ioas? ioas)
     {
         iommu_vfio_ioas command = new()
         {
@@ -90,7 +90,7 @@ public sealed partial class IommuContext : Resource
         Check(IOMMU_VFIO_IOAS, ref command, nameof(IOMMU_VFIO_IOAS));
     }
 
-    internal unsafe ulong GetOption(iommufd_option option, uint objectId)
+    internal ulong GetOption(iommufd_option option, uint objectId)
     {
         iommu_option command = new()
         {
@@ -103,7 +103,7 @@ public sealed partial class IommuContext : Resource
         return command.val64;
     }
 
-    internal unsafe void SetOption(iommufd_option option, uint objectId, ulong value)
+    internal void SetOption(iommufd_option option, uint objectId, ulong value)
     {
         iommu_option command = new()
         {
@@ -117,7 +117,7 @@ public sealed partial class IommuContext : Resource
     }
 
     /// <summary>IOMMU_DESTROY. Objects call it when their last dependant is gone; 0 or -errno.</summary>
-    internal unsafe int Destroy(uint id)
+    internal int Destroy(uint id)
     {
         iommu_destroy command = new() { size = (uint)sizeof(iommu_destroy), id = id };
         return Call(IOMMU_DESTROY, ref command);
