@@ -1,3 +1,4 @@
+using IommuFd.HwSim;
 using IommuFd.Native;
 
 namespace IommuFd;
@@ -5,6 +6,8 @@ namespace IommuFd;
 /// <summary>Chooses the host. The one place of the library that knows the simulator.</summary>
 internal static class HostSelector
 {
+    private const string DefaultTopology = "intel";
+
     internal static (IHost Host, string Reason, bool Fallback) Select(HostSelection selection, string? variable)
     {
         string source = "";
@@ -36,12 +39,28 @@ internal static class HostSelector
                     return (kernel, "/dev/iommu answers", false);
                 }
 
+                if (result is -Errno.EACCES or -Errno.EPERM)
+                {
+                    return (kernel, "/dev/iommu is there, but this user may not open it", false); // a question of permission, not a reason to simulate
+                }
+
                 return (Simulate(null), $"/dev/iommu does not answer ({Errno.Name(-result)}: {ErrorCauses.Find("open /dev/iommu", -result).Explanation})", true);
         }
     }
 
-    private static IHost Simulate(string? topology) => throw Failure.Because(
-        "open simulator", Errno.ENODEV, FailureCause.NotSupported, "this build has no simulator", "", new Evidence("topology", topology ?? "default"));
+    private static SimulatedHost Simulate(string? topology)
+    {
+        try
+        {
+            return new SimulatedHost(Topology.Load(topology ?? DefaultTopology));
+        }
+        catch (TopologyException failure)
+        {
+            throw Failure.Because(
+                "open simulator", Errno.EINVAL, FailureCause.BadHostDescription, "the topology cannot be used: " + failure.Message.TrimEnd('.'),
+                $"Name one of {string.Join(", ", Topology.Names)}, or a JSON file.", new Evidence("topology", topology ?? DefaultTopology));
+        }
+    }
 
     private static CapturedHost Capture(string path)
     {
