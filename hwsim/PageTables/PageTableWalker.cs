@@ -12,7 +12,7 @@ public readonly record struct WalkStep(int Level, int Index, ulong EntryAddress,
 
 /// <summary>Reads page tables in physical memory, as hardware does. It knows the format and nothing of how the tables were made.</summary>
 /// <typeparam name="TFormat">The format.</typeparam>
-public sealed class PageTableWalker<TFormat>
+public sealed partial class PageTableWalker<TFormat>
     where TFormat : struct, IPageTableFormat
 {
     private readonly DirectTableReader _reader;

@@ -1,0 +1,36 @@
+namespace IommuFd.HwSim.PageTables;
+
+/// <summary>What the 32-bit and 64-bit RISC-V entries have in common (Privileged Architecture, chapter "Supervisor-Level ISA": bits 9:0).</summary>
+internal static class RiscVEntry
+{
+    internal const ulong V = 1, R = 2, W = 4, X = 8, U = 16, G = 32, A = 64, D = 128;
+
+    internal static EntryKind KindOf(int level, ulong entry)
+    {
+        if ((entry & V) == 0)
+            return EntryKind.Empty;
+        if ((entry & (R | W | X)) == 0)
+            return level == 0 ? EntryKind.Reserved : EntryKind.Table;
+        return (entry & (R | W)) == W ? EntryKind.Reserved : EntryKind.Leaf;
+    }
+
+    internal static PageAttributes Attributes(ulong entry) =>
+        (PageAttributes)((entry & (R | W | X)) >> 1)
+        | ((entry & U) != 0 ? PageAttributes.User : 0)
+        | ((entry & G) != 0 ? PageAttributes.Global : 0)
+        | ((entry & A) != 0 ? PageAttributes.Accessed : 0)
+        | ((entry & D) != 0 ? PageAttributes.Dirty : 0);
+
+    // Writing without reading is reserved: a page for writes can be read.
+    internal static bool TryEncode(PageAttributes attributes, out ulong bits)
+    {
+        if ((attributes & PageAttributes.Write) != 0)
+            attributes |= PageAttributes.Read;
+        bits = V | ((ulong)(attributes & (PageAttributes.Read | PageAttributes.Write | PageAttributes.Execute)) << 1)
+            | ((attributes & PageAttributes.User) != 0 ? U : 0)
+            | ((attributes & PageAttributes.Global) != 0 ? G : 0)
+            | ((attributes & PageAttributes.Accessed) != 0 ? A : 0)
+            | ((attributes & PageAttributes.Dirty) != 0 ? D : 0);
+        return (attributes & (PageAttributes.Read | PageAttributes.Write | PageAttributes.Execute)) != 0;
+    }
+}
