@@ -26,9 +26,13 @@ public abstract class SimulatedFile
     /// <summary>True when O_NONBLOCK is set on the descriptor.</summary>
     public bool NonBlocking { get; set; }
 
+    /// <summary>Told instead of <see cref="ReadinessDescriptor"/> when the descriptor is in another process. Set before the number is known to anybody.</summary>
+    public Action<bool>? ReadinessChanged { get; set; }
+
     /// <summary>Makes the descriptor readable for poll(2), or not.</summary>
     protected unsafe void SetReadable(bool readable)
     {
+        ReadinessChanged?.Invoke(readable);
         if (ReadinessDescriptor < 0)
         {
             return;

@@ -117,7 +117,9 @@ public static unsafe partial class Libc
         [FieldOffset(20)] public uint UserId;
         [FieldOffset(24)] public uint GroupId;
         [FieldOffset(28)] public ushort Mode;
+        [FieldOffset(32)] public ulong Inode;
         [FieldOffset(128)] public uint DeviceMajor;
         [FieldOffset(132)] public uint DeviceMinor;
+        [FieldOffset(136)] public ulong FileSystem;
     }
 }

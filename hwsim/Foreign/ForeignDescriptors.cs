@@ -1,0 +1,282 @@
+using System.Buffers.Text;
+using System.Runtime.InteropServices;
+using IommuFd.HwSim.Kernel;
+using IommuFd.Native;
+using Libc = IommuFd.Native.Libc;
+
+namespace IommuFd.HwSim.Foreign;
+
+/// <summary>
+/// The simulated machine's open files in other processes. What a program holds is one end of a socket pair; the other end is here. So dup, fork, SCM_RIGHTS and
+/// exec need no attention: whichever number leads to that socket leads to the file, and when the last one is closed, by a close or by a death, our end hangs up.
+/// </summary>
+/// <remarks>
+/// Numbers are given from a reserved range at the top of RLIMIT_NOFILE, where the filter recognises them by number. Closing is noticed at the next call that
+/// is served, which is before the program can see that it was not.
+/// </remarks>
+internal sealed unsafe class ForeignDescriptors : IDisposable
+{
+    private const string SocketPrefix = "socket:[";
+
+    private readonly Lock _gate = new();
+    private readonly Dictionary<ulong, Entry> _byInode = [];
+    private readonly Dictionary<int, Entry> _byOurEnd = [];
+    private readonly ThreadLocal<ServedCall> _served = new();
+    private readonly int _hangups = Libc.EpollCreate(Libc.EPOLL_CLOEXEC);
+    private readonly int _first;
+    private readonly int _end;
+    private readonly LinuxKernel _real = new();
+    private int _next;
+
+    /// <summary>Files get numbers from <paramref name="first"/> up to, but not including, <paramref name="end"/>.</summary>
+    public ForeignDescriptors(int first, int end)
+    {
+        _first = first;
+        _end = end;
+        _next = first;
+    }
+
+    /// <summary>Told of every file whose last descriptor was closed, before it is released.</summary>
+    public Action<SimulatedFile, ForeignProcess>? Closing { get; set; }
+
+    /// <summary>An epoll descriptor that is readable when a file was closed: <see cref="Drain"/> then.</summary>
+    public int Hangups => _hangups;
+
+    /// <summary>The call that this thread serves: descriptors go to its caller.</summary>
+    public void Serve(SeccompListener listener, ulong call) => _served.Value = new ServedCall(listener, call);
+
+    /// <summary>Gives a file a number in the process whose call this thread serves; the table then owns the caller's reference.</summary>
+    /// <returns>The number, or -errno; then the caller keeps the reference.</returns>
+    public int Install(ForeignProcess process, SimulatedFile file, bool closeOnExec = true, bool answer = false)
+    {
+        var pair = stackalloc int[2];
+        var rc = _real.SocketPair(Libc.SOCK_SEQPACKET | Libc.SOCK_CLOEXEC | Libc.SOCK_NONBLOCK, (nint)pair);
+        if (rc < 0)
+        {
+            return rc;
+        }
+
+        var entry = new Entry(file, process, pair[0], InodeOf(pair[1]));
+        if (file.HasReadiness)
+        {
+            file.ReadinessChanged = entry.SetReadable;
+        }
+
+        lock (_gate)
+        {
+            _byInode[entry.Inode] = entry;
+            _byOurEnd[entry.OurEnd] = entry;
+        }
+
+        var served = _served.Value;
+        rc = FreeNumber(process);
+        if (rc >= 0)
+        {
+            rc = served.Listener.AddDescriptor(served.Call, pair[1], rc, closeOnExec, answer);
+        }
+
+        // The program's end must be nowhere but in the program, or it would never hang up.
+        _ = Libc.Close(pair[1]);
+        if (rc < 0)
+        {
+            Forget(entry);
+            return rc;
+        }
+
+        _ = _real.EpollControl(_hangups, Libc.EPOLL_CTL_ADD, entry.OurEnd, 0, (ulong)entry.OurEnd);
+        return rc;
+    }
+
+    /// <summary>dup(2) of a descriptor of the range: a second number in the range, as the call's answer.</summary>
+    public int Duplicate(ForeignProcess process, int descriptor, bool closeOnExec)
+    {
+        var copy = process.DuplicateDescriptor(descriptor);
+        if (copy < 0)
+        {
+            return copy;
+        }
+
+        var served = _served.Value;
+        var rc = FreeNumber(process);
+        if (rc >= 0)
+        {
+            rc = served.Listener.AddDescriptor(served.Call, copy, rc, closeOnExec, answer: true);
+        }
+
+        _ = Libc.Close(copy);
+        return rc;
+    }
+
+    /// <summary>The simulated file behind a number of a process, with a reference taken; null when it is the host's or closed.</summary>
+    public SimulatedFile? Get(ForeignProcess process, int descriptor)
+    {
+        const int Room = 40;
+        var text = stackalloc byte[Room];
+        var length = process.DescribeDescriptor(descriptor, text, Room);
+        if (length <= SocketPrefix.Length || text[0] != 's' || text[7] != '[' ||
+            !Utf8Parser.TryParse(new ReadOnlySpan<byte>(text + SocketPrefix.Length, length - SocketPrefix.Length), out ulong inode, out _))
+        {
+            return null;
+        }
+
+        lock (_gate)
+        {
+            return _byInode.TryGetValue(inode, out var entry) && entry.File.TryGet() ? entry.File : null;
+        }
+    }
+
+    /// <summary>After a read of an event queue that emptied it: takes back the byte that made the descriptor readable.</summary>
+    public void TakeBackReadiness(ForeignProcess process, int descriptor, SimulatedFile file)
+    {
+        Entry? entry;
+        lock (_gate)
+        {
+            entry = _byInode.Values.FirstOrDefault(e => e.File == file);
+        }
+
+        if (entry is { MustDrain: true })
+        {
+            var end = process.DuplicateDescriptor(descriptor);
+            if (end >= 0)
+            {
+                byte signal;
+                _ = Libc.Read(end, (nint)(&signal), 1);
+                _ = Libc.Close(end);
+                entry.Drained();
+            }
+        }
+    }
+
+    /// <summary>Releases the files that were closed. Called before every call that is served, so that a close is always seen first.</summary>
+    public void Drain()
+    {
+        var ready = stackalloc EpollReady[16];
+        while (true)
+        {
+            var count = _real.EpollWait(_hangups, (nint)ready, 16, 0);
+            if (count <= 0)
+            {
+                return;
+            }
+
+            for (var i = 0; i < count; i++)
+            {
+                Entry? entry;
+                lock (_gate)
+                {
+                    if (!_byOurEnd.TryGetValue((int)ready[i].Token, out entry))
+                    {
+                        continue;
+                    }
+                }
+
+                if (Forget(entry))
+                {
+                    Closing?.Invoke(entry.File, entry.Opener);
+                    entry.File.Put();
+                }
+            }
+        }
+    }
+
+    /// <summary>The files that are open.</summary>
+    public IReadOnlyList<SimulatedFile> Open()
+    {
+        lock (_gate)
+        {
+            return [.. _byInode.Values.Select(static entry => entry.File)];
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Entry[] entries;
+        lock (_gate)
+        {
+            entries = [.. _byInode.Values];
+        }
+
+        foreach (var entry in entries)
+        {
+            if (Forget(entry))
+            {
+                entry.File.Put();
+            }
+        }
+
+        _ = Libc.Close(_hangups);
+        _served.Dispose();
+    }
+
+    private bool Forget(Entry entry)
+    {
+        lock (_gate)
+        {
+            if (!_byOurEnd.Remove(entry.OurEnd))
+            {
+                return false;
+            }
+
+            _byInode.Remove(entry.Inode);
+        }
+
+        entry.File.ReadinessChanged = null;
+        _ = Libc.Close(entry.OurEnd);
+        return true;
+    }
+
+    private int FreeNumber(ForeignProcess process)
+    {
+        byte unused;
+        for (var tries = _first; tries < _end; tries++)
+        {
+            var number = Interlocked.Increment(ref _next) - 1;
+            number = _first + (int)((uint)(number - _first) % (uint)(_end - _first));
+            if (process.DescribeDescriptor(number, &unused, 1) < 0)
+            {
+                return number;
+            }
+        }
+
+        return -Errno.EMFILE;
+    }
+
+    private static ulong InodeOf(int descriptor)
+    {
+        var buffer = default(Libc.StatxBuffer);
+        return Libc.Statx(descriptor, "", Libc.AT_EMPTY_PATH, 0x100, &buffer) == 0 ? buffer.Inode : 0; // STATX_INO
+    }
+
+    private readonly record struct ServedCall(SeccompListener Listener, ulong Call);
+
+    private sealed class Entry(SimulatedFile file, ForeignProcess opener, int ourEnd, ulong inode)
+    {
+        private bool _hasByte;
+        private bool _isReadable;
+
+        public SimulatedFile File => file;
+
+        public ForeignProcess Opener => opener;
+
+        public int OurEnd => ourEnd;
+
+        public ulong Inode => inode;
+
+        /// <summary>Nothing is queued any more, but the byte is still in the socket.</summary>
+        public bool MustDrain => _hasByte && !_isReadable;
+
+        // A byte in the socket makes the program's end readable; the program never gets it, for its reads are served here.
+        public void SetReadable(bool readable)
+        {
+            _isReadable = readable;
+            if (readable && !_hasByte)
+            {
+                byte signal = 1;
+                _hasByte = Libc.Write(ourEnd, (nint)(&signal), 1) == 1;
+            }
+        }
+
+        public void Drained() => _hasByte = false;
+    }
+}

@@ -1,0 +1,126 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text;
+using IommuFd.Native;
+using Libc = IommuFd.Native.Libc;
+
+namespace IommuFd.HwSim.Foreign;
+
+/// <summary>Runs an ordinary program, unmodified, on a simulated machine.</summary>
+internal sealed unsafe class ForeignRun
+{
+    private const ulong HighestEnd = 20480;
+    private const ulong MostReserved = 4096;
+
+    private readonly LinuxKernel _kernel = new();
+
+    /// <summary>How this process starts itself as a stub: file name and first arguments.</summary>
+    public required IReadOnlyList<string> StubCommand { get; init; }
+
+    /// <summary>The machine.</summary>
+    public required IForeignMachine Machine { get; init; }
+
+    /// <summary>Called once the calls are about to be served.</summary>
+    public Action<ForeignSupervisor>? Serving { get; init; }
+
+    /// <summary>Runs the program to its end.</summary>
+    /// <param name="path">The program's file.</param>
+    /// <param name="arguments">Its arguments, the name it is called by first.</param>
+    /// <param name="left">What was still open when a process ended, a line each.</param>
+    /// <returns>The program's exit status, 128 + N when signal N ended it.</returns>
+    /// <exception cref="ForeignException">The program could not be started.</exception>
+    public int Run(string path, IReadOnlyList<string> arguments, out IReadOnlyList<string> left)
+    {
+        var calls = SystemCalls.Here
+            ?? throw new ForeignException($"programs can be run on x86-64 and arm64 only, not on {System.Runtime.InteropServices.RuntimeInformation.ProcessArchitecture}");
+        _ = _kernel.GetResourceLimit(Libc.RLIMIT_NOFILE, out _, out var hard);
+        var end = (int)ulong.Min(hard, HighestEnd);
+        var first = end - (int)ulong.Min(MostReserved, (ulong)end / 4);
+
+        // Grandchildren whose parent ends stay below this process, where reading their memory is permitted.
+        _ = Libc.Prctl(Libc.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+        var pair = stackalloc int[2];
+        if (_kernel.SocketPair(Libc.SOCK_SEQPACKET, (nint)pair) < 0)
+        {
+            throw new ForeignException("no socket is left for the program; raise RLIMIT_NOFILE");
+        }
+
+        _ = _kernel.Fcntl(pair[0], Libc.F_SETFD, 1);
+        using var stub = Process.Start(StartInfo(pair[1], first, end, path, arguments))!;
+        _ = Libc.Close(pair[1]);
+        var view = Expect(pair[0], "view");
+        var mirror = new MachineView(Machine, view, Libc.EffectiveUserId() == 0);
+        Send(pair[0], mirror.Populate());
+        _ = Expect(pair[0], "ready", descriptor: false);
+        using var supervisor = new ForeignSupervisor(calls, Machine, new SeccompListener(Expect(pair[0], "listener")), mirror, first, end);
+        Serving?.Invoke(supervisor);
+        supervisor.Start();
+        var last = Receive(pair[0], out _);
+        if (last.Length > 0)
+        {
+            throw new ForeignException(last["error ".Length..]);
+        }
+
+        stub.WaitForExit();
+        supervisor.Drain();
+        left = [.. supervisor.LeftOpen];
+        return stub.ExitCode;
+    }
+
+    private ProcessStartInfo StartInfo(int socket, int first, int end, string path, IReadOnlyList<string> arguments)
+    {
+        List<string> command = [];
+        if (Libc.EffectiveUserId() != 0)
+        {
+            // A process with many threads cannot enter a user namespace; unshare(1) can for it.
+            command.AddRange(["unshare", "--user", "--map-current-user", "--keep-caps", "--"]);
+        }
+
+        command.AddRange(StubCommand);
+        command.AddRange([.. ((int[])[socket, first, end]).Select(static number => number.ToString(CultureInfo.InvariantCulture)), path, .. arguments]);
+        var info = new ProcessStartInfo(command[0]) { UseShellExecute = false };
+        foreach (var argument in command.Skip(1))
+        {
+            info.ArgumentList.Add(argument);
+        }
+
+        return info;
+    }
+
+    private int Expect(int socket, string message, bool descriptor = true)
+    {
+        var text = Receive(socket, out var received);
+        if (text == message && (received >= 0 || !descriptor))
+        {
+            return received;
+        }
+
+        throw new ForeignException(text.StartsWith("error ", StringComparison.Ordinal) ? text["error ".Length..]
+            : Libc.EffectiveUserId() == 0 ? "the program's process ended before it could be started"
+            : "no user namespace can be made; run as root, or permit them (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces) and install util-linux 2.38 or later");
+    }
+
+    private string Receive(int socket, out int descriptor)
+    {
+        const int Room = 4096;
+        var buffer = stackalloc byte[Room];
+        int received = -1, count = 1;
+        nint length;
+        do
+        {
+            length = _kernel.ReceiveDescriptors(socket, (nint)buffer, Room, (nint)(&received), ref count);
+        }
+        while (length == -Errno.EINTR);
+        descriptor = count == 1 ? received : -1;
+        return length <= 0 ? "" : Encoding.UTF8.GetString(buffer, (int)length);
+    }
+
+    private void Send(int socket, string text)
+    {
+        var bytes = Encoding.UTF8.GetBytes(text.Length == 0 ? "\n" : text);
+        fixed (byte* payload = bytes)
+        {
+            _ = _kernel.SendDescriptors(socket, (nint)payload, (nuint)bytes.Length, 0, 0);
+        }
+    }
+}

@@ -1,0 +1,240 @@
+using System.Collections.Concurrent;
+using IommuFd.HwSim.Kernel;
+using IommuFd.Native;
+using IommuFd.Native.Uapi;
+using Libc = IommuFd.Native.Libc;
+
+namespace IommuFd.HwSim.Foreign;
+
+/// <summary>Serves the system calls of programs that run under <see cref="SeccompFilter"/>: those on the simulated machine's files here, the others by the host.</summary>
+/// <remarks>
+/// Each call is served by one of a few threads, so that one that waits (unbinding a driver from a device that is in use) does not hold up the others. Does not
+/// model: io_uring on descriptors of the machine, reads and writes with vectors, and calls in a 32-bit program.
+/// </remarks>
+internal sealed unsafe partial class ForeignSupervisor : IDisposable
+{
+    private const int Threads = 4;
+
+    private readonly SystemCalls _calls;
+    private readonly IForeignMachine _machine;
+    private readonly SeccompListener _listener;
+    private readonly ForeignDescriptors _descriptors;
+    private readonly MachineView _view;
+    private readonly ConcurrentDictionary<int, ForeignProcess> _byThread = new();
+    private readonly Dictionary<int, ForeignProcess> _processes = [];
+    private readonly Dictionary<uint, SimulatedUser> _users = [];
+    private readonly Lock _gate = new();
+    private readonly int _first;
+    private int _numbers;
+    private volatile bool _stopped;
+
+    /// <summary>Serves calls of <paramref name="listener"/>.</summary>
+    public ForeignSupervisor(SystemCalls calls, IForeignMachine machine, SeccompListener listener, MachineView view, int first, int end)
+    {
+        _calls = calls;
+        _machine = machine;
+        _listener = listener;
+        _view = view;
+        _first = first;
+        _descriptors = new ForeignDescriptors(first, end) { Closing = OnClosing };
+    }
+
+    /// <summary>Told of each call on a file of the machine, after it was made.</summary>
+    public Action<ForeignCall>? Traced { get; set; }
+
+    /// <summary>Files that were still open when their process ended.</summary>
+    public ConcurrentQueue<string> LeftOpen { get; } = new();
+
+    /// <summary>Starts to serve.</summary>
+    public void Start()
+    {
+        for (var i = 0; i < Threads; i++)
+        {
+            new Thread(ServeCalls) { IsBackground = true, Name = "foreign calls" }.Start();
+        }
+
+        new Thread(WatchEnds) { IsBackground = true, Name = "foreign ends" }.Start();
+    }
+
+    /// <summary>Releases what was closed until now.</summary>
+    public void Drain() => _descriptors.Drain();
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        _stopped = true;
+        _descriptors.Drain();
+        _descriptors.Dispose();
+        _listener.Dispose();
+    }
+
+    private void ServeCalls()
+    {
+        while (!_stopped)
+        {
+            var rc = _listener.Receive(out var call);
+            if (rc >= 0)
+            {
+                Serve(in call);
+            }
+            else if (rc is not (-Errno.EINTR or -Errno.ENOENT or -Errno.EAGAIN))
+            {
+                return;
+            }
+            else if (rc == -Errno.ENOENT && _stopped)
+            {
+                return;
+            }
+        }
+    }
+
+    private void Serve(in SeccompCall call)
+    {
+        try
+        {
+            _descriptors.Drain();
+            var process = ProcessOf(call.Thread);
+            if (process is null || !_listener.IsValid(call.Id))
+            {
+                _listener.Continue(call.Id);
+                return;
+            }
+
+            _descriptors.Serve(_listener, call.Id);
+            Dispatch(in call, process);
+        }
+#pragma warning disable CA1031 // a fault in a model must not leave the program waiting for ever
+        catch (Exception e)
+#pragma warning restore CA1031
+        {
+            _listener.Answer(call.Id, -Errno.EIO);
+            Faulted?.Invoke(e);
+        }
+    }
+
+    /// <summary>Told when serving a call threw: a fault of the simulator.</summary>
+    public Action<Exception>? Faulted { get; set; }
+
+    private void Dispatch(in SeccompCall call, ForeignProcess process)
+    {
+        var number = call.Number;
+        if (number == _calls.ioctl)
+        {
+            Ioctl(in call, process);
+        }
+        else if (number == _calls.openat)
+        {
+            Open(in call, process, (int)call.Arguments[0], call.Arguments[1], (int)call.Arguments[2]);
+        }
+        else if (number == _calls.open)
+        {
+            Open(in call, process, Libc.AT_FDCWD, call.Arguments[0], (int)call.Arguments[1]);
+        }
+        else if (number == _calls.openat2)
+        {
+            // struct open_how begins with the flags.
+            ulong flags = 0;
+            var known = process.Memory.CopyFrom(call.Arguments[2], &flags, sizeof(ulong)) == 0;
+            Open(in call, process, (int)call.Arguments[0], call.Arguments[1], known ? (int)flags : Libc.O_PATH);
+        }
+        else if (number == _calls.creat)
+        {
+            Open(in call, process, Libc.AT_FDCWD, call.Arguments[0], Libc.O_WRONLY);
+        }
+        else
+        {
+            OnDescriptor(in call, process);
+        }
+    }
+
+    private void Ioctl(in SeccompCall call, ForeignProcess process)
+    {
+        var file = _descriptors.Get(process, (int)call.Arguments[0]);
+        if (file is null)
+        {
+            _listener.Continue(call.Id);
+            return;
+        }
+
+        var request = (uint)call.Arguments[1];
+        var argument = call.Arguments[2];
+        long result = file.Ioctl(request, argument, process.Memory);
+        if (request == Vfio.VFIO_DEVICE_GET_REGION_INFO && result >= 0)
+        {
+            BiasRegion(process, argument);
+        }
+
+        Finish(in call, process, file, result);
+    }
+
+    // struct vfio_region_info: the offset is its last field.
+    private static void BiasRegion(ForeignProcess process, ulong argument)
+    {
+        const uint Offset = 24, Size = 32;
+        uint size = 0;
+        long offset = 0;
+        if (process.Memory.CopyFrom(argument, &size, sizeof(uint)) == 0 && size >= Size && process.Memory.CopyFrom(argument + Offset, &offset, sizeof(long)) == 0)
+        {
+            offset |= SeccompFilter.RegionBias;
+            _ = process.Memory.CopyTo(argument + Offset, &offset, sizeof(long));
+        }
+    }
+
+    private void Finish(in SeccompCall call, ForeignProcess process, SimulatedFile file, long result)
+    {
+        file.Put();
+        _view.Refresh();
+        if (Traced is { } traced)
+        {
+            // Before the answer: the structs of the arguments are still the caller's.
+            traced(new ForeignCall(call.Number, process, file, call.Arguments[0], call.Arguments[1], call.Arguments[2], call.Arguments[3], result));
+        }
+
+        _listener.Answer(call.Id, result);
+    }
+
+    private ForeignProcess? ProcessOf(int thread)
+    {
+        if (_byThread.TryGetValue(thread, out var known))
+        {
+            return known;
+        }
+
+        var id = ForeignProcess.OfThread(thread);
+        if (id < 0)
+        {
+            return null;
+        }
+
+        lock (_gate)
+        {
+            if (!_processes.TryGetValue(id, out var process))
+            {
+                var uid = ForeignProcess.UserOf(id);
+                if (!_users.TryGetValue(uid, out var user))
+                {
+                    _users[uid] = user = new SimulatedUser(uid);
+                }
+
+                process = new ForeignProcess(id, ++_numbers & 0x7fff, user, _descriptors);
+                _processes[id] = process;
+                Attach(process);
+            }
+
+            _byThread[thread] = process;
+            return process;
+        }
+    }
+
+    private void OnClosing(SimulatedFile file, ForeignProcess opener)
+    {
+        if (ForeignProcess.IsEnding(opener.Id) && LeakReport.Describe(file) is { } left)
+        {
+            LeftOpen.Enqueue(left);
+        }
+    }
+}
+
+/// <summary>One call on a file of the machine, for a trace.</summary>
+internal readonly record struct ForeignCall(
+    int Number, ForeignProcess Process, SimulatedFile? File, ulong Descriptor, ulong A, ulong B, ulong C, long Result, string? Path = null);
