@@ -75,6 +75,12 @@ public sealed class SimulatedHost : IHost
     /// <summary>iommufd of the machine.</summary>
     public IommufdModule Iommufd { get; }
 
+    /// <summary>The directories and files of the machine.</summary>
+    internal FileTree Tree => _tree;
+
+    /// <summary>VFIO of the machine.</summary>
+    internal VfioCore Vfio => _vfio;
+
     /// <summary>The silicon at a PCI address such as 0000:00:04.0, past the kernel: for tests and for injecting events; null where there is none.</summary>
     public PciDevice? Device(string address) => _pci.Silicon(address);
 

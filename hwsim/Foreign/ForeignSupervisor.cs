@@ -101,6 +101,7 @@ internal sealed unsafe partial class ForeignSupervisor : IDisposable
             }
 
             _descriptors.Serve(_listener, call.Id);
+            _machine.Enter(process);
             Dispatch(in call, process);
         }
 #pragma warning disable CA1031 // a fault in a model must not leave the program waiting for ever

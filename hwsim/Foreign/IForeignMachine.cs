@@ -15,6 +15,9 @@ internal interface IForeignMachine
     /// <summary>The machine's memory, in which a program's pages are pinned.</summary>
     PhysicalMemory Memory { get; }
 
+    /// <summary>This thread serves a call of <paramref name="process"/> from now on.</summary>
+    void Enter(SimulatedProcess process);
+
     /// <summary>open(2) of a file of the machine.</summary>
     /// <param name="path">Absolute, without links.</param>
     /// <param name="flags">O_* of <see cref="Native.Libc"/>.</param>

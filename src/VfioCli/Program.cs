@@ -1,4 +1,5 @@
 using IommuFd;
+using IommuFd.HwSim.Foreign;
 using IommuFd.Native;
 using IommuFd.Sysfs;
 using VfioCli.CommandLine;
@@ -17,6 +18,11 @@ internal static class Program
         if (args is [SysfsWriter.ChildVerb, string path, string text])
         {
             return SysfsWriter.RunChild(path, text);
+        }
+
+        if (args is [SimVerb.StubVerb, .. var stub])
+        {
+            return ForeignProgram.RunStub(stub);
         }
 
         bool interactive = !Console.IsOutputRedirected;
@@ -80,6 +86,11 @@ internal static class Program
         }
 
         terminal.Json = verb.Json;
+        if (verb is StandaloneVerb standalone)
+        {
+            return standalone.Run(terminal);
+        }
+
         HostVerb hostVerb = (HostVerb)verb;
         OpenedHost opened = open(new HostChoice(hostVerb.Host, hostVerb.Topology), hostVerb.WantsThisMachine);
         (IommuHost host, IDisposable? trace) = TraceFile.Over(opened.Iommu, hostVerb.Trace, terminal.Error);

@@ -10,6 +10,10 @@ internal sealed class FileTree
 {
     private const int MaximumLinks = 40;
     private readonly Lock _gate = new();
+    private long _version;
+
+    /// <summary>Changes whenever a name appears or vanishes.</summary>
+    public long Version => Volatile.Read(ref _version);
 
     /// <summary>"/".</summary>
     public DirectoryNode Root { get; } = new();
@@ -105,6 +109,7 @@ internal sealed class FileTree
             if (node.Parent is { } parent)
             {
                 parent.Entries.Remove(node.Name);
+                _version++;
                 node.Parent = null;
             }
         }
@@ -119,12 +124,14 @@ internal sealed class FileTree
             {
                 directory.Entries.Remove(name);
                 node.Parent = null;
+                _version++;
             }
         }
     }
 
-    private static void Insert(DirectoryNode directory, string name, FileNode node)
+    private void Insert(DirectoryNode directory, string name, FileNode node)
     {
+        _version++;
         node.Name = name;
         node.Parent = directory;
         directory.Entries[name] = node;

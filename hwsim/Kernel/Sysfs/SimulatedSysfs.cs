@@ -133,7 +133,7 @@ internal sealed class SimulatedSysfs(FileTree tree) : ISysfs
             return IsReal(path) ? _real.Status(path, out status) : error;
         }
 
-        ulong device = node is DeviceNode character ? ((ulong)character.Major << 8) | character.Minor : 0;
+        ulong device = node is DeviceNode character ? ((ulong)character.Major << 8) | (character.Minor & 0xff) | ((ulong)(character.Minor & ~0xffu) << 12) : 0;
         status = new PathStatus(node!.Kind, node.Mode, node.UserId, node.GroupId, device);
         return 0;
     }

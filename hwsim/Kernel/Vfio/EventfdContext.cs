@@ -21,7 +21,7 @@ internal sealed unsafe class EventfdContext : IDisposable
     public int Descriptor => _descriptor;
 
     /// <summary>eventfd_ctx_fdget: 0, -EBADF for a closed descriptor, -EINVAL for another kind of file.</summary>
-    public static int From(LinuxKernel real, MachineProcess process, int descriptor, out EventfdContext? eventfd)
+    public static int From(LinuxKernel real, SimulatedProcess process, int descriptor, out EventfdContext? eventfd)
     {
         eventfd = null;
         SimulatedFile? simulated = process.GetFile(descriptor);

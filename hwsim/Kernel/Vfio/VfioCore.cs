@@ -11,16 +11,17 @@ internal sealed class VfioCore
     private readonly FileTree _tree;
     private readonly GroupTable _groupTable;
     private readonly LinuxKernel _real;
+    private readonly SimulatedProcess _process;
     private readonly SortedDictionary<int, VfioDevice> _devices = [];
     private readonly List<VfioGroup> _groups = [];
     private readonly Dictionary<object, VfioDeviceSet> _sets = [];
 
-    public VfioCore(Topology topology, FileTree tree, GroupTable groups, MachineProcess process, LinuxKernel real)
+    public VfioCore(Topology topology, FileTree tree, GroupTable groups, SimulatedProcess process, LinuxKernel real)
     {
         _tree = tree;
         _groupTable = groups;
         _real = real;
-        Process = process;
+        _process = process;
         HasCdev = !topology.Without.Contains("vfio-cdev") && !topology.Without.Contains("iommufd");
         HasGroup = !topology.Without.Contains("vfio-group");
         HasNoIommu = !topology.Without.Contains("vfio-noiommu");
@@ -30,8 +31,11 @@ internal sealed class VfioCore
         Watcher = new EventfdWatcher(real);
     }
 
-    /// <summary>The process that calls.</summary>
-    public MachineProcess Process { get; }
+    /// <summary>The process that calls (current): the machine's own one, unless this thread serves another.</summary>
+    public SimulatedProcess Process => Current.Value ?? _process;
+
+    /// <summary>The process whose call this thread serves, when it is not the machine's own.</summary>
+    public ThreadLocal<SimulatedProcess?> Current { get; } = new();
 
     /// <summary>Waits for the eventfds that users hand in.</summary>
     public EventfdWatcher Watcher { get; }

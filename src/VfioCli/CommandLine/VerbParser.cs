@@ -13,6 +13,7 @@ internal static class VerbParser
     [
         typeof(ListVerb), typeof(ShowVerb), typeof(ExplainVerb),
         typeof(BindVerb), typeof(UnbindVerb), typeof(AttachVerb),
+        typeof(SimVerb),
     ];
 
     /// <summary>Reads a command line.</summary>

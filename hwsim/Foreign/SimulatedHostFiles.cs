@@ -1,0 +1,43 @@
+using IommuFd.HwSim.Kernel;
+using IommuFd.Native;
+using Libc = IommuFd.Native.Libc;
+
+namespace IommuFd.HwSim.Foreign;
+
+/// <summary>A <see cref="SimulatedHost"/> as programs see it.</summary>
+internal sealed class SimulatedHostFiles(SimulatedHost host) : IForeignMachine
+{
+    /// <inheritdoc/>
+    public ISysfs Files => host.Sysfs;
+
+    /// <inheritdoc/>
+    public long Version => host.Tree.Version;
+
+    /// <inheritdoc/>
+    public PhysicalMemory Memory => host.Memory;
+
+    /// <inheritdoc/>
+    public void Enter(SimulatedProcess process) => host.Vfio.Current.Value = process;
+
+    /// <inheritdoc/>
+    public int Open(string path, int flags, SimulatedProcess process, out SimulatedFile? file)
+    {
+        file = null;
+        var rc = host.Tree.Find(path, true, out var node);
+        return rc < 0 ? rc
+            : !Permits(node!, flags, process.User.UserId) ? -Errno.EACCES
+            : node switch
+            {
+                DeviceNode device => device.Open(flags, out file),
+                AttributeNode attribute => AttributeFile.Open(attribute, flags, out file),
+                _ => -Errno.EISDIR,
+            };
+    }
+
+    private static bool Permits(FileNode node, int flags, uint user)
+    {
+        var bits = user == node.UserId ? node.Mode >> 6 : node.Mode;
+        var wanted = (flags & Libc.O_ACCMODE) switch { Libc.O_RDONLY => 4u, Libc.O_WRONLY => 2u, _ => 6u };
+        return user == 0 || (bits & wanted) == wanted;
+    }
+}
