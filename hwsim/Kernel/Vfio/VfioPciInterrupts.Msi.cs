@@ -31,6 +31,12 @@ internal sealed unsafe partial class VfioPciInterrupts
                 return SetBlock(head.start, head.count, (int*)data);
             }
 
+            // No vector at all is fewer than the one that the interrupt layer wants.
+            if (head.start + head.count == 0)
+            {
+                return -Errno.ERANGE;
+            }
+
             EnableMsi(head.index, head.start + head.count);
             int error = SetBlock(head.start, head.count, (int*)data);
             if (error < 0)
