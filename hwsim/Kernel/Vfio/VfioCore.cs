@@ -16,7 +16,7 @@ internal sealed class VfioCore
     private readonly List<VfioGroup> _groups = [];
     private readonly Dictionary<object, VfioDeviceSet> _sets = [];
 
-    public VfioCore(Topology topology, FileTree tree, GroupTable groups, SimulatedProcess process, LinuxKernel real)
+    public VfioCore(Topology topology, FileTree tree, GroupTable groups, SimulatedProcess process, LinuxKernel real, PhysicalMemory memory)
     {
         _tree = tree;
         _groupTable = groups;
@@ -29,6 +29,14 @@ internal sealed class VfioCore
         tree.Directory("/sys/class/vfio-dev");
         tree.Directory("/sys/devices/virtual/vfio");
         Watcher = new EventfdWatcher(real);
+        if (HasGroup)
+        {
+            tree.Add(tree.Directory("/dev/vfio"), "vfio", new DeviceNode(0x1b6, MiscMajor, ContainerMinor, (int _, out SimulatedFile? file) =>
+            {
+                file = new VfioContainer(this, memory);
+                return 0;
+            }));
+        }
     }
 
     /// <summary>The process that calls (current): the machine's own one, unless this thread serves another.</summary>

@@ -114,7 +114,7 @@ internal abstract class VfioDevice(VfioCore core, string name, IommuDevice iommu
             return 0;
         }
 
-        int error = file.Iommufd is not null ? BindIommufd(file) : Group.UseContainer(this);
+        int error = file.Iommufd is not null ? BindIommufd(file) : Group.UseContainer();
         if (error < 0)
         {
             return error;
@@ -295,7 +295,7 @@ internal abstract class VfioDevice(VfioCore core, string name, IommuDevice iommu
         }
         else
         {
-            Group.UnuseContainer(this);
+            Group.UnuseContainer();
         }
     }
 }

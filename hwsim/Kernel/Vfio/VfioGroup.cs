@@ -110,28 +110,10 @@ internal sealed class VfioGroup(VfioCore core, IommuGroup iommuGroup, VfioGroupT
     }
 
     /// <summary>vfio_device_group_use_iommu: a device is opened under the container.</summary>
-    public int UseContainer(VfioDevice device)
-    {
-        if (Container is null)
-        {
-            return -Errno.EINVAL;
-        }
-
-        int error = Container.Use(this);
-        if (error == 0)
-        {
-            Container.Register(device);
-        }
-
-        return error;
-    }
+    public int UseContainer() => Container?.Use(this) ?? -Errno.EINVAL;
 
     /// <summary>vfio_device_group_unuse_iommu.</summary>
-    public void UnuseContainer(VfioDevice device)
-    {
-        Container?.Unregister(device);
-        ContainerUsers--;
-    }
+    public void UnuseContainer() => ContainerUsers--;
 }
 
 /// <summary>An open /dev/vfio/N.</summary>

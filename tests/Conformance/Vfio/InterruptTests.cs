@@ -27,13 +27,17 @@ public sealed class InterruptTests : IDisposable
     {
         int device = Bound(_t.Single);
         Assert.Equal(2, _t.WriteRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, 4, 2, 6));
+
+        // It has no reset: whatever an earlier user left asserted is raised and withdrawn while no kind of interrupt is enabled.
+        Raise(device);
+        Acknowledge(device);
         return device;
     }
 
     // The edu raises its interrupt when 0x60 is written and withdraws it when 0x64 is.
     private void Raise(int device) => Assert.Equal(4, _t.WriteRegion(device, 0, 0x60, 4, 1));
 
-    private void Acknowledge(int device) => Assert.Equal(4, _t.WriteRegion(device, 0, 0x64, 4, 1));
+    private void Acknowledge(int device) => Assert.Equal(4, _t.WriteRegion(device, 0, 0x64, 4, 0xffffffff));
 
     [Theory]
     [InlineData(VFIO_PCI_INTX_IRQ_INDEX, 1u, VFIO_IRQ_INFO_EVENTFD | VFIO_IRQ_INFO_MASKABLE | VFIO_IRQ_INFO_AUTOMASKED)]
