@@ -9,6 +9,11 @@ public unsafe interface ITableReader
     /// <param name="fault"><see cref="WalkFault.TableOutsideMemory"/> or <see cref="WalkFault.TableTranslation"/> when null is returned.</param>
     byte* Entry(ulong address, int length, ref WalkFault fault);
 
+    /// <summary>Asked before an accessed or dirty bit is written.</summary>
+    /// <param name="address">Address of the entry.</param>
+    /// <param name="fault">Set when the answer is no.</param>
+    bool CanWrite(ulong address, ref WalkFault fault);
+
     /// <summary>Told of every entry that the walk looks at.</summary>
     /// <param name="level">Level of the table.</param>
     /// <param name="index">Index of the entry in its table.</param>
@@ -31,6 +36,9 @@ public readonly unsafe struct DirectTableReader(PhysicalMemory memory) : ITableR
             fault = WalkFault.TableOutsideMemory;
         return p;
     }
+
+    /// <inheritdoc/>
+    public bool CanWrite(ulong address, ref WalkFault fault) => true;
 
     /// <inheritdoc/>
     public void Visit(int level, int index, ulong address, ulong entry, EntryKind kind)

@@ -72,6 +72,8 @@ public sealed partial class PageTableWalker<TFormat>
 
         public byte* Entry(ulong address, int length, ref WalkFault fault) => _inner.Entry(address, length, ref fault);
 
+        public bool CanWrite(ulong address, ref WalkFault fault) => true;
+
         public void Visit(int level, int index, ulong address, ulong entry, EntryKind kind) =>
             Steps.Add(new WalkStep(level, index, address, entry, kind));
     }

@@ -63,8 +63,9 @@ public static unsafe class TableWalk
                 if (table >> geometry.OutputBits != 0)
                     return Fail(ref result, WalkFault.OutputTooWide);
                 limits &= TFormat.TableLimits(geometry, entry);
-                if (TFormat.AccessedInTables && (access & WalkAccess.UpdateAccessedDirty) != 0)
-                    Update<TFormat>(p, entry, TFormat.SetAccessed(entry));
+                if (TFormat.AccessedInTables && (access & WalkAccess.UpdateAccessedDirty) != 0
+                    && !Update<TFormat, TReader>(p, entry, false, ref reader, ref result))
+                    return false;
                 var nextLg2 = TFormat.ItemSizeLg2(geometry, next);
                 index = (input >> nextLg2) & ((1UL << (coversLg2 - nextLg2)) - 1);
                 level = next;
@@ -73,14 +74,15 @@ public static unsafe class TableWalk
 
             if (kind != EntryKind.Leaf)
                 return Fail(ref result, kind == EntryKind.Empty ? WalkFault.NotPresent : WalkFault.ReservedBits);
-            return Leaf<TFormat>(geometry, p, input, itemLg2, limits, access, ref result);
+            return Leaf<TFormat, TReader>(geometry, p, input, itemLg2, limits, access, ref reader, ref result);
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static bool Leaf<TFormat>(
-        in PageTableGeometry geometry, byte* p, ulong input, int itemLg2, PageAttributes limits, WalkAccess access, ref WalkResult result)
+    private static bool Leaf<TFormat, TReader>(
+        in PageTableGeometry geometry, byte* p, ulong input, int itemLg2, PageAttributes limits, WalkAccess access, ref TReader reader, ref WalkResult result)
         where TFormat : struct, IPageTableFormat
+        where TReader : struct, ITableReader, allows ref struct
     {
         var entry = result.Entry;
         if (TFormat.ReservedBits(geometry, result.Level, entry) != 0)
@@ -115,24 +117,29 @@ public static unsafe class TableWalk
         if ((access & (WalkAccess.FaultOnClearDirty | WalkAccess.Write)) == (WalkAccess.FaultOnClearDirty | WalkAccess.Write)
             && (attributes & PageAttributes.Dirty) == 0)
             return Fail(ref result, WalkFault.AccessFlag);
-        if ((access & WalkAccess.UpdateAccessedDirty) != 0)
-        {
-            Update<TFormat>(p, entry, (access & WalkAccess.Write) != 0 ? TFormat.SetDirty(entry) : TFormat.SetAccessed(entry));
-        }
-
-        return true;
+        return (access & WalkAccess.UpdateAccessedDirty) == 0
+            || Update<TFormat, TReader>(p, entry, (access & WalkAccess.Write) != 0, ref reader, ref result);
     }
 
-    // Accessed and dirty bits are only ever added by hardware, so a lost race is repeated on the entry as it is now.
-    private static void Update<TFormat>(byte* p, ulong old, ulong updated)
+    // Another walker may set its bits at the same moment: then ours are added to those. When software changed the entry, it is no longer ours to mark.
+    private static bool Update<TFormat, TReader>(byte* p, ulong old, bool dirty, ref TReader reader, ref WalkResult result)
         where TFormat : struct, IPageTableFormat
+        where TReader : struct, ITableReader, allows ref struct
     {
-        if (old == updated)
-            return;
-        if (TFormat.EntrySizeLg2 == 3)
-            Interlocked.CompareExchange(ref *(ulong*)p, updated, old);
-        else
-            Interlocked.CompareExchange(ref *(uint*)p, (uint)updated, (uint)old);
+        while (true)
+        {
+            var updated = dirty ? TFormat.SetDirty(old) : TFormat.SetAccessed(old);
+            if (old == updated)
+                return true;
+            if (!reader.CanWrite(result.EntryAddress, ref result.Fault))
+                return false;
+            var found = TFormat.EntrySizeLg2 == 3
+                ? Interlocked.CompareExchange(ref *(ulong*)p, updated, old)
+                : Interlocked.CompareExchange(ref *(uint*)p, (uint)updated, (uint)old);
+            if (found == old || TFormat.SetDirty(found) != TFormat.SetDirty(old))
+                return true;
+            old = found;
+        }
     }
 
     private static bool Fail(ref WalkResult result, WalkFault fault)

@@ -5,6 +5,8 @@ namespace IommuFd.HwSim.Units;
 // SAFETY: bytes are moved only through pointers that PhysicalMemory gave for the whole piece; the device vouches for its own buffer.
 public abstract unsafe class IommuUnit
 {
+    private readonly Dictionary<ushort, IDeviceTlb> _deviceTlbs = [];
+
     /// <summary>A unit in front of this memory.</summary>
     /// <param name="memory">Physical memory.</param>
     protected IommuUnit(PhysicalMemory memory)
@@ -18,6 +20,51 @@ public abstract unsafe class IommuUnit
 
     /// <summary>Where interrupt messages go; null drops them.</summary>
     public IInterruptController? Interrupts { get; set; }
+
+    /// <summary>True: every cached translation that is used is compared with the tables, and differences go to <see cref="StaleUses"/>. Costs a walk per request.</summary>
+    public bool ChecksStaleness { get; set; }
+
+    /// <summary>What <see cref="ChecksStaleness"/> found; at most 64 are kept.</summary>
+    public List<StaleUse> StaleUses { get; } = [];
+
+    /// <summary>Connects a device's own translation cache, so that invalidations and page responses reach it.</summary>
+    /// <param name="requesterId">The device.</param>
+    /// <param name="tlb">Its cache; null disconnects.</param>
+    public void ConnectDeviceTlb(ushort requesterId, IDeviceTlb? tlb)
+    {
+        lock (_deviceTlbs)
+        {
+            if (tlb == null)
+                _deviceTlbs.Remove(requesterId);
+            else
+                _deviceTlbs[requesterId] = tlb;
+        }
+    }
+
+    /// <summary>A device asks for a page (PRI). The answer comes to its <see cref="IDeviceTlb.PageResponse"/>.</summary>
+    /// <param name="request">The request.</param>
+    /// <returns>False when the unit takes no page requests of this device, or its queue is full.</returns>
+    public virtual bool RequestPage(in PageRequest request) => false;
+
+    /// <summary>The translation cache of a device.</summary>
+    /// <param name="requesterId">The device.</param>
+    /// <returns>Null when none is connected.</returns>
+    protected IDeviceTlb? DeviceTlbOf(ushort requesterId)
+    {
+        lock (_deviceTlbs)
+            return _deviceTlbs.GetValueOrDefault(requesterId);
+    }
+
+    /// <summary>Keeps a finding of <see cref="ChecksStaleness"/>.</summary>
+    /// <param name="use">The finding.</param>
+    protected void ReportStale(StaleUse use)
+    {
+        lock (StaleUses)
+        {
+            if (StaleUses.Count < 64)
+                StaleUses.Add(use);
+        }
+    }
 
     /// <summary>Translates one request; the answer holds for the page around the address.</summary>
     /// <param name="request">The request.</param>

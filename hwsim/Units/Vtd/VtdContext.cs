@@ -12,9 +12,12 @@ internal enum VtdTranslation : byte
 }
 
 /// <summary>What the context cache (in scalable mode with the PASID cache) keeps for a requester: the decoded entries, never changed after they were made.</summary>
-internal sealed class VtdContext
+internal sealed record VtdContext
 {
     internal required ushort SourceId { get; init; }
+
+    /// <summary>The context-cache entry that led here; null in legacy mode, where both are one.</summary>
+    internal VtdDevice? Device { get; init; }
 
     internal required uint Pasid { get; init; }
 
@@ -24,8 +27,6 @@ internal sealed class VtdContext
 
     /// <summary>Translated and translation requests are allowed (legacy TT = 1, scalable DTE = 1).</summary>
     internal bool DeviceTlb { get; init; }
-
-    internal bool PageRequests { get; init; }
 
     internal bool FaultsDisabled { get; init; }
 
@@ -37,9 +38,7 @@ internal sealed class VtdContext
 
     internal PageTableGeometry FirstStage { get; init; }
 
-    /// <summary>How first-stage and second-stage walks are done: privilege rules and accessed/dirty updates.</summary>
-    internal WalkAccess FirstStageRules { get; init; }
-
+    /// <summary>UpdateAccessedDirty when the entry's SSADE is set.</summary>
     internal WalkAccess SecondStageRules { get; init; }
 
     internal bool ExecuteEnabled { get; init; }

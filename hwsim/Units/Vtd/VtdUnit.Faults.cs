@@ -85,6 +85,8 @@ public sealed partial class VtdUnit
         status = any ? status | Ppf : status & ~(ulong)Ppf;
         if ((status & 0x73) == 0)
             Registers[VtdRegister.FECTL] &= ~(1UL << 30);
+        if ((status & 0x10) == 0)
+            RunQueue();
     }
 
     private void FaultEvent()

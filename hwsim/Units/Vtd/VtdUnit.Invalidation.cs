@@ -25,10 +25,17 @@ public sealed partial class VtdUnit
     private void InvalidateContexts(int granularity, ushort domain, ushort sourceId, int functionMask)
     {
         var ignored = functionMask switch { 0 => 0, 1 => 4, 2 => 6, _ => 7 };
+        for (var i = 0; i < _devices.Length; i++)
+        {
+            // In scalable mode a context entry has no domain: anything but one device means all of them.
+            if (_devices[i] is { } device && (granularity != 3 || ((device.SourceId ^ sourceId) & ~ignored) == 0))
+                _devices[i] = null;
+        }
+
         for (var i = 0; i < _contexts.Length; i++)
         {
             var context = _contexts[i];
-            if (context == null)
+            if (context == null || context.Device != null)
                 continue;
             var matches = granularity switch
             {
@@ -51,11 +58,13 @@ public sealed partial class VtdUnit
                 _ioTlb.Clear();
                 break;
             case 2:
-                _ioTlb.Remove(domain, 0xFFFF);
+                _ioTlb.Remove(domain, 0xFFFF | FirstStageOnly);
                 break;
             case 3:
                 var size = (1UL << (12 + Math.Min(mask, 51))) - 1;
-                _ioTlb.Remove(domain, 0xFFFF, address & ~size, address | size);
+                _ioTlb.Remove(domain, 0xFFFF | KindBits, address & ~size, address | size);
+                // The address is one of the second stage; nested entries are kept by first-stage addresses, so all of the domain go.
+                _ioTlb.Remove(domain | NestedSpace, 0xFFFF | KindBits);
                 break;
             default:
                 break;

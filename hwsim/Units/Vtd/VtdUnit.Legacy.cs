@@ -16,6 +16,7 @@ public sealed partial class VtdUnit
             var reason = _mode switch
             {
                 0 => ReadLegacyContext(request, out context, out faultsDisabled),
+                1 when _options.ScalableMode => ReadScalableContext(request, out context, out faultsDisabled),
                 _ => VtdFaultReason.TranslationTableModeInvalid,
             };
             if (context != null)

@@ -56,8 +56,8 @@ public sealed partial class VtdUnit
             new("FEADDR", VtdRegister.FEADDR, 4, 0, 0xFFFF_FFFC),
             new("FEUADDR", VtdRegister.FEUADDR, 4, 0, 0xFFFF_FFFF),
             new("IQH", VtdRegister.IQH, 8, 0),
-            new("IQT", VtdRegister.IQT, 8, 0, 0x7FFF0),
-            new("IQA", VtdRegister.IQA, 8, 0, ~0x7F8UL & ~0UL),
+            new("IQT", VtdRegister.IQT, 8, 0, 0x7FFE0 | 0x10),
+            new("IQA", VtdRegister.IQA, 8, 0, ~0x7F8UL),
             new("ICS", VtdRegister.ICS, 4, 0, 0, 1),
             new("IECTL", VtdRegister.IECTL, 4, 0x8000_0000, 0x8000_0000),
             new("IEDATA", VtdRegister.IEDATA, 4, 0, 0xFFFF_FFFF),
@@ -66,7 +66,7 @@ public sealed partial class VtdUnit
             new("IQERCD", VtdRegister.IQERCD, 8, 0),
             new("PQH", VtdRegister.PQH, 8, 0, 0x7FFE0),
             new("PQT", VtdRegister.PQT, 8, 0, 0x7FFE0),
-            new("PQA", VtdRegister.PQA, 8, 0, ~0xFF8UL & ~0UL),
+            new("PQA", VtdRegister.PQA, 8, 0, ~0xFF8UL),
             new("PRS", VtdRegister.PRS, 4, 0, 0, 3),
             new("PECTL", VtdRegister.PECTL, 4, 0x8000_0000, 0x8000_0000),
             new("PEDATA", VtdRegister.PEDATA, 4, 0, 0xFFFF_FFFF),
@@ -120,6 +120,18 @@ public sealed partial class VtdUnit
                 case VtdRegister.FECTL:
                     FaultControlWritten();
                     break;
+                case VtdRegister.IQT:
+                case VtdRegister.IQA:
+                    RunQueue();
+                    break;
+                case VtdRegister.IECTL:
+                case VtdRegister.ICS:
+                    InvalidationControlWritten(register);
+                    break;
+                case VtdRegister.PRS:
+                case VtdRegister.PECTL:
+                    PageRequestRegisterWritten(register);
+                    break;
                 default:
                     break;
             }
@@ -144,6 +156,8 @@ public sealed partial class VtdUnit
             Registers[VtdRegister.IQH] = 0;
         status = (status & ~(ulong)(Te | Qie)) | (command & (Te | Qie));
         _translationEnabled = (command & Te) != 0;
+        if (queue)
+            RunQueue();
     }
 
     private void SendEvent(int data, int address, int upper) => Interrupts?.Message(

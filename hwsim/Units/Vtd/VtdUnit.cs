@@ -55,7 +55,8 @@ public sealed partial class VtdUnit : IommuUnit
 
         translation = default;
         var context = _contexts[ContextIndex(request.RequesterId, request.Pasid)];
-        if (context == null || context.SourceId != request.RequesterId || context.Pasid != request.Pasid)
+        if (context == null || context.SourceId != request.RequesterId || context.Pasid != request.Pasid
+            || !ReferenceEquals(context.Device, _mode == 0 ? null : _devices[DeviceIndex(request.RequesterId)]))
         {
             var reason = FindContext(request, out context, out var faultsDisabled);
             if (reason != VtdFaultReason.None)
@@ -77,14 +78,19 @@ public sealed partial class VtdUnit : IommuUnit
         if (_ioTlb.TryGet(context!.Space, request.Address, out translation.Output, out translation.SizeLg2, out translation.Allowed)
             && (request.Access & (DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute) & ~translation.Allowed) == 0
             && (request.Access & DmaAccess.Privileged) == 0)
+        {
+            if (ChecksStaleness)
+                CheckStaleness(request, context, translation);
             return true;
+        }
+
 
         return TranslateByWalk(request, context, out translation);
     }
 
     private bool TranslateByWalk(in DmaRequest request, VtdContext context, out DmaTranslation translation)
     {
-        var reason = Walk(request, context, context.SecondStageRules | context.FirstStageRules, out translation);
+        var reason = Walk(request, context, WalkAccess.UpdateAccessedDirty, out translation);
         if (reason != VtdFaultReason.None)
             return Refuse(request, reason, context.FaultsDisabled, out translation);
         if ((request.Access & DmaAccess.Privileged) == 0)
@@ -98,6 +104,8 @@ public sealed partial class VtdUnit : IommuUnit
         translation = default;
         if (request.Address >> 20 == 0xFEE && request.Pasid == DmaRequest.NoPasid)
             return _mode == 0 ? VtdFaultReason.AddressBeyondMgaw : VtdFaultReason.InterruptRange;
+        if (context.Translation >= VtdTranslation.FirstStage)
+            return WalkFirstStage(request, context, rules, out translation);
         if (context.Translation == VtdTranslation.PassThrough)
         {
             if (request.Address >> Memory.Options.AddressBits != 0)
@@ -110,13 +118,20 @@ public sealed partial class VtdUnit : IommuUnit
 
         if (request.Address >> _options.AddressWidth != 0)
             return _mode == 0 ? VtdFaultReason.AddressBeyondMgaw : VtdFaultReason.AddressBeyondHardware;
-        var access = ((WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write)) | (rules & WalkAccess.UpdateAccessedDirty);
+        var access = ((WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write)) | (rules & context.SecondStageRules);
         var reader = new DirectTableReader(Memory);
         TableWalk.Walk<VtdSecondStage, DirectTableReader>(context.SecondStage, context.SecondStageRoot, ref reader, request.Address, access, out var result);
         translation.Output = result.Output;
         translation.SizeLg2 = result.SizeLg2;
-        translation.Allowed = (DmaAccess)result.Attributes & (DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute);
+        translation.Allowed = Allowed(request, result.Attributes, context.SecondStageRules != 0);
         return result.Ok ? VtdFaultReason.None : SecondStageReason(result, context.SecondStage.TopLevel, (request.Access & DmaAccess.Write) != 0);
+    }
+
+    // While dirty bits are kept, a page that was only read is cached without its write permission: the first write walks again and sets the bit.
+    private static DmaAccess Allowed(in DmaRequest request, PageAttributes attributes, bool tracked)
+    {
+        var allowed = (DmaAccess)attributes & (DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute);
+        return tracked && (request.Access & DmaAccess.Write) == 0 && (attributes & PageAttributes.Dirty) == 0 ? allowed & ~DmaAccess.Write : allowed;
     }
 
     private VtdFaultReason SecondStageReason(in WalkResult result, int topLevel, bool write)
@@ -149,7 +164,7 @@ public sealed partial class VtdUnit : IommuUnit
     private static VtdFaultReason CheckKind(in DmaRequest request, VtdContext context)
     {
         if ((request.Access & (DmaAccess.Translated | DmaAccess.TranslationRequest)) != 0 && !context.DeviceTlb)
-            return context.Pasid == DmaRequest.NoPasid && context.FirstStageRoot == 0 ? VtdFaultReason.TranslationTypeBlocked : VtdFaultReason.DeviceTlbDisabled;
+            return context.Device == null ? VtdFaultReason.TranslationTypeBlocked : VtdFaultReason.DeviceTlbDisabled;
         if ((request.Access & DmaAccess.Execute) != 0 && !context.ExecuteEnabled)
             return VtdFaultReason.ExecuteDisabled;
         if ((request.Access & DmaAccess.Privileged) != 0 && !context.SupervisorEnabled)

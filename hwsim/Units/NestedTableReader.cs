@@ -1,0 +1,52 @@
+using IommuFd.HwSim.PageTables;
+
+namespace IommuFd.HwSim.Units;
+
+/// <summary>Reads first-stage tables whose addresses are those of a second stage: each fetch is translated first.</summary>
+/// <typeparam name="TSecond">The second stage's format.</typeparam>
+/// <param name="memory">Physical memory.</param>
+/// <param name="geometry">The second stage's configuration.</param>
+/// <param name="root">The second stage's root.</param>
+/// <param name="rules">UpdateAccessedDirty and the fault rules of the second stage.</param>
+// SAFETY: PhysicalMemory gives pointers for checked ranges only; the struct lives on the stack for one walk.
+internal unsafe struct NestedTableReader<TSecond>(PhysicalMemory memory, PageTableGeometry geometry, ulong root, WalkAccess rules) : ITableReader
+    where TSecond : struct, IPageTableFormat
+{
+    private readonly PageTableGeometry _geometry = geometry;
+    private WalkResult _second;
+
+    /// <summary>The second-stage walk that failed, when the first stage's fault is <see cref="WalkFault.TableTranslation"/>.</summary>
+    public readonly WalkResult Second => _second;
+
+    /// <summary>The address that was being translated when it failed.</summary>
+    public ulong Address { get; private set; }
+
+    /// <inheritdoc/>
+    public byte* Entry(ulong address, int length, ref WalkFault fault)
+    {
+        if (!Translate(address, WalkAccess.Read, ref fault))
+            return null;
+        var p = memory.TryGet(_second.Output, (ulong)length);
+        if (p == null)
+            fault = WalkFault.TableOutsideMemory;
+        return p;
+    }
+
+    /// <inheritdoc/>
+    public bool CanWrite(ulong address, ref WalkFault fault) => Translate(address, WalkAccess.Read | WalkAccess.Write, ref fault);
+
+    /// <inheritdoc/>
+    public readonly void Visit(int level, int index, ulong address, ulong entry, EntryKind kind)
+    {
+    }
+
+    private bool Translate(ulong address, WalkAccess access, ref WalkFault fault)
+    {
+        Address = address;
+        var reader = new DirectTableReader(memory);
+        if (TableWalk.Walk<TSecond, DirectTableReader>(_geometry, root, ref reader, address, access | rules, out _second))
+            return true;
+        fault = WalkFault.TableTranslation;
+        return false;
+    }
+}
