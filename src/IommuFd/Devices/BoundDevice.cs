@@ -44,27 +44,44 @@ public sealed class BoundDevice : Resource
     public Attachment Attach(IoAddressSpace space)
     {
         ArgumentNullException.ThrowIfNull(space);
-        if (space.Context != Context)
+        return Attach(space, space.Ioas.Id, space.Context, null, space);
+    }
+
+    /// <summary>Lets the device's DMA go through a hardware page table; with a PASID only the DMA that carries it.</summary>
+    /// <param name="table">The table, made for this device's IOMMU; for a PASID with IOMMU_HWPT_ALLOC_PASID.</param>
+    /// <param name="pasid">The PASID, or null for DMA without one.</param>
+    /// <exception cref="ArgumentException">The table belongs to another context.</exception>
+    /// <exception cref="IommuFdException">EINVAL the device cannot use the table, EBUSY the PASID is in use, EOPNOTSUPP no PASID here.</exception>
+    public Attachment Attach(HardwareTable table, uint? pasid = null)
+    {
+        ArgumentNullException.ThrowIfNull(table);
+        return Attach(table, table.Id, table.Context, pasid, null);
+    }
+
+    private Attachment Attach(Resource target, uint tableId, IommuContext owner, uint? pasid, IoAddressSpace? space)
+    {
+        if (owner != Context)
         {
-            throw new ArgumentException("The address space belongs to another context than the device.", nameof(space));
+            throw new ArgumentException("What is attached belongs to another context than the device.", nameof(target));
         }
 
         Enter();
-        if (!space.TryEnter())
+        if (!target.TryEnter())
         {
             Exit();
-            ObjectDisposedException.ThrowIf(true, space);
+            ObjectDisposedException.ThrowIf(true, target);
         }
 
         try
         {
-            uint tableId = Calls.Attach(space.Ioas.Id);
-            space.Refresh();
-            return new Attachment(this, space, tableId, null);
+            uint effective = Calls.Attach(tableId, pasid);
+            Attachment attachment = new(this, target, effective, pasid, space);
+            space?.Refresh();
+            return attachment;
         }
         catch
         {
-            space.Exit();
+            target.Exit();
             Exit();
             throw;
         }
@@ -94,6 +111,10 @@ public sealed class BoundDevice : Resource
     /// <param name="count">How many, from number 0.</param>
     /// <exception cref="IommuFdException">EINVAL the device has fewer, or another kind is enabled.</exception>
     public InterruptSet EnableInterrupts(InterruptKind kind, int count = 1) => InterruptSet.Enable(this, kind, count);
+
+    /// <summary>Opens the device's migration state machine.</summary>
+    /// <exception cref="IommuFdException">ENOTTY the device cannot be migrated.</exception>
+    public Migration OpenMigration() => Migration.Open(this);
 
     /// <summary>Resets the function alone; see <see cref="VfioDeviceCalls.Reset"/>.</summary>
     /// <exception cref="IommuFdException">ENOTTY the device has no reset of its own.</exception>

@@ -13,7 +13,12 @@ public sealed unsafe partial class VfioDeviceCalls
 {
     private readonly VfioDeviceHandle _handle;
 
-    internal VfioDeviceCalls(VfioDeviceHandle handle) => _handle = handle;
+    /// <summary>The commands of a device whose descriptor the caller has, for example from a group; the caller keeps and closes it.</summary>
+    public VfioDeviceCalls(VfioDeviceHandle handle)
+    {
+        ArgumentNullException.ThrowIfNull(handle);
+        _handle = handle;
+    }
 
     internal VfioDeviceHandle Handle => _handle;
 

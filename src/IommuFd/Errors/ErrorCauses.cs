@@ -19,6 +19,12 @@ internal static class ErrorCauses
         "the address or length is not aligned, or the IOVA lies outside the permitted ranges",
         "Align to the address space's alignment and choose an IOVA inside its permitted ranges, or let the kernel choose one.");
 
+    private static readonly ErrorCause s_taken = new(
+        FailureCause.IovaTaken, "something is mapped in this range already", "Unmap it first: a mapping is never replaced.");
+
+    private static readonly ErrorCause s_noRoom = new(
+        FailureCause.NoIovaSpace, "there is no free IOVA range of this size", "Unmap something, or map smaller pieces.");
+
     private static readonly ErrorCause s_noSuchObject = new(FailureCause.NoSuchObject, "there is no such object, or it is of another type", "");
 
     private static readonly ErrorCause s_objectInUse = new(
@@ -90,10 +96,10 @@ internal static class ErrorCauses
         [("IOMMU_DESTROY", ENOENT)] = s_noSuchObject,
 
         [("IOMMU_IOAS_MAP", EINVAL)] = s_notAligned,
-        [("IOMMU_IOAS_MAP", EEXIST)] = new(FailureCause.IovaTaken, "something is mapped in this range already", "Unmap it first: a mapping is never replaced."),
-        [("IOMMU_IOAS_MAP", EADDRINUSE)] = new(FailureCause.IovaTaken, "something is mapped in this range already", "Unmap it first: a mapping is never replaced."),
+        [("IOMMU_IOAS_MAP", EEXIST)] = s_taken,
+        [("IOMMU_IOAS_MAP", EADDRINUSE)] = s_taken,
         [("IOMMU_IOAS_MAP", EOVERFLOW)] = new(FailureCause.IovaWraps, "the range runs past the end of the address space", ""),
-        [("IOMMU_IOAS_MAP", ENOSPC)] = new(FailureCause.NoIovaSpace, "there is no free IOVA range of this size", "Unmap something, or map smaller pieces."),
+        [("IOMMU_IOAS_MAP", ENOSPC)] = s_noRoom,
         [("IOMMU_IOAS_MAP", EFAULT)] = new(
             FailureCause.MemoryNotPinnable,
             "the memory is not there or cannot be pinned (a mapped BAR cannot)",
@@ -102,10 +108,13 @@ internal static class ErrorCauses
         [("IOMMU_IOAS_MAP", ENOMEM)] = s_memlock,
         [("IOMMU_IOAS_MAP", ENOENT)] = s_noSuchObject,
         [("IOMMU_IOAS_MAP_FILE", EINVAL)] = s_notAligned,
-        [("IOMMU_IOAS_MAP_FILE", EEXIST)] = new(FailureCause.IovaTaken, "something is mapped in this range already", "Unmap it first: a mapping is never replaced."),
+        [("IOMMU_IOAS_MAP_FILE", EEXIST)] = s_taken,
+        [("IOMMU_IOAS_MAP_FILE", ENOSPC)] = s_noRoom,
         [("IOMMU_IOAS_MAP_FILE", ENOMEM)] = s_memlock,
         [("IOMMU_IOAS_MAP_FILE", EBADF)] = new(FailureCause.NoSuchObject, "the descriptor is closed or is neither a memfd nor a dma-buf", ""),
         [("IOMMU_IOAS_MAP_FILE", EFAULT)] = new(FailureCause.MemoryNotPinnable, "the file does not reach that far, or its pages cannot be pinned", ""),
+        [("IOMMU_IOAS_COPY", EEXIST)] = s_taken,
+        [("IOMMU_IOAS_COPY", ENOSPC)] = s_noRoom,
         [("IOMMU_IOAS_COPY", EPERM)] = new(FailureCause.ReadOnlyMemory, "write access was asked for a mapping that was made read-only", "Copy it for reading only."),
         [("IOMMU_IOAS_COPY", ENOENT)] = new(FailureCause.NotMapped, "the source range is not mapped as a whole", ""),
         [("IOMMU_IOAS_COPY", EINVAL)] = s_notAligned,
@@ -131,6 +140,25 @@ internal static class ErrorCauses
         [("VFIO_DEVICE_RESET", ENOTTY)] = new(FailureCause.NotSupported, "the device has no reset of its own", "Use a hot reset of its bus."),
         [("VFIO_DEVICE_PCI_HOT_RESET", EINVAL)] = new(
             FailureCause.ObjectInUse, "the reset would hit devices that this program does not hold", "Bind all the devices that the reset hits to the same context."),
+        [("VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", ENODEV)] = new(FailureCause.NotSupported, "neither the device's slot nor its bus can be reset", ""),
+        [("VFIO_DEVICE_FEATURE", ENOTTY)] = new(FailureCause.NotSupported, "the device does not have this feature", ""),
+        [("VFIO_DEVICE_FEATURE", EINVAL)] = new(FailureCause.NotSupported, "the feature cannot be used this way, or not in this state", ""),
+        [("VFIO_GROUP_GET_DEVICE_FD", ENODEV)] = new(FailureCause.NoSuchObject, "the group has no such device on a VFIO driver", "Run 'vfio bind'."),
+        [("VFIO_GROUP_GET_DEVICE_FD", EPERM)] = new(FailureCause.GroupNotViable, "the group is not viable, or a no-IOMMU device needs CAP_SYS_RAWIO", "Bind every member to vfio-pci."),
+        [("VFIO_GROUP_SET_CONTAINER", EPERM)] = new(
+            FailureCause.GroupNotViable, "a member of the group is bound to a driver that does DMA for the host", "Bind every member of the group to vfio-pci."),
+        [("VFIO_SET_IOMMU", ENODEV)] = new(FailureCause.NotSupported, "the kernel has no such IOMMU interface", "Load vfio_iommu_type1."),
+        [("VFIO_IOMMU_MAP_DMA", EEXIST)] = s_taken,
+        [("VFIO_IOMMU_MAP_DMA", ENOMEM)] = new(
+            FailureCause.LockedMemoryLimit, "the locked-memory limit (RLIMIT_MEMLOCK) is reached", "Raise it with 'ulimit -l'; each container counts on its own."),
+        [("VFIO_IOMMU_MAP_DMA", ENOSPC)] = new(
+            FailureCause.NoIovaSpace, "the container has no mappings left (dma_entry_limit, 65535 by default)", "Map larger pieces, raise vfio_iommu_type1.dma_entry_limit, or use iommufd."),
+        [("VFIO_IOMMU_MAP_DMA", EINVAL)] = s_notAligned,
+        [("VFIO_IOMMU_MAP_DMA", EFAULT)] = new(FailureCause.MemoryNotPinnable, "the memory is not there or cannot be pinned", ""),
+        [("open /dev/vfio/vfio", ENOENT)] = new(FailureCause.NoSuchNode, "this machine has no /dev/vfio/vfio", "Load the vfio module, or use iommufd."),
+        [("open /dev/vfio/vfio", EACCES)] = new(FailureCause.NoPermission, "this user may not open /dev/vfio/vfio", "Run as root, or give the user the node."),
+        [("read page requests", EINVAL)] = new(FailureCause.OutOfRange, "the buffer is not a whole number of records", ""),
+        [("write page responses", EINVAL)] = new(FailureCause.NoSuchObject, "the response names no waiting group or has an unknown code", ""),
     }.ToFrozenDictionary();
 
     /// <summary>The row of an operation and number; else what the number means for every command; else the C library's sentence.</summary>

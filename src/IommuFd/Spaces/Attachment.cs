@@ -1,13 +1,14 @@
 namespace IommuFd;
 
-/// <summary>A device's DMA reaching an address space. Disposing it puts the device back to block-DMA, never to the host's own domain.</summary>
+/// <summary>A device's DMA reaching an address space or going through a page table. Disposing it puts the device back to block-DMA, never to the host's own domain.</summary>
 public sealed class Attachment : Resource
 {
-    internal Attachment(BoundDevice device, IoAddressSpace space, uint tableId, uint? pasid)
-        : base(device, space)
+    internal Attachment(BoundDevice device, Resource target, uint tableId, uint? pasid, IoAddressSpace? space)
+        : base(device, target)
     {
         Device = device;
         Space = space;
+        Table = target as HardwareTable;
         TableId = tableId;
         Pasid = pasid;
     }
@@ -15,8 +16,11 @@ public sealed class Attachment : Resource
     /// <summary>The device.</summary>
     public BoundDevice Device { get; }
 
-    /// <summary>The address space.</summary>
-    public IoAddressSpace Space { get; }
+    /// <summary>The address space, when one was attached.</summary>
+    public IoAddressSpace? Space { get; }
+
+    /// <summary>The hardware page table, when one was attached.</summary>
+    public HardwareTable? Table { get; }
 
     /// <summary>The kernel's id of the page table in effect.</summary>
     public uint TableId { get; }
@@ -29,7 +33,7 @@ public sealed class Attachment : Resource
         _ = Device.Calls.DetachCall(Pasid);
         try
         {
-            Space.Refresh(); // the ranges that the device reserved are free again
+            Space?.Refresh(); // the ranges that the device reserved are free again
         }
         catch (IommuFdException)
         {
