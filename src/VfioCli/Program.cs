@@ -29,7 +29,7 @@ internal static class Program
         bool colour = interactive && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
         using StreamWriter output = new(Console.OpenStandardOutput(), bufferSize: 16384);
         using StreamWriter error = new(Console.OpenStandardError()) { AutoFlush = true };
-        return Run(args, new Terminal(output, error, interactive, colour), static (choice, wantsThisMachine) => HostOpening.Open(choice, wantsThisMachine));
+        return Run(args, new Terminal(output, error, interactive, colour) { Piped = Console.IsInputRedirected ? static () => Console.In : null, OpenBinary = Console.OpenStandardOutput }, static (choice, wantsThisMachine) => HostOpening.Open(choice, wantsThisMachine));
     }
 
     /// <summary>Runs one command line.</summary>
@@ -77,6 +77,7 @@ internal static class Program
 
     private static ExitCode RunVerb(string[] args, Terminal terminal, Func<HostChoice, bool, OpenedHost> open)
     {
+        args = VerbFirst(args);
         terminal.Json = args.Contains("--json");
         ExitCode code = ExitCode.Ok;
         Verb? verb = FastPath.TryParse(args) ?? VerbParser.Parse(args, terminal, out code);
@@ -103,6 +104,18 @@ internal static class Program
 
         Recover(session);
         return verb.Run(session);
+    }
+
+    // `vfio --host machine.tar list` is what hands type: options of every verb may stand before it.
+    private static string[] VerbFirst(string[] args)
+    {
+        int verb = 0;
+        while (verb < args.Length && args[verb] is "--json" or "--host" or "--topology" or "--trace")
+        {
+            verb += args[verb] == "--json" ? 1 : 2;
+        }
+
+        return verb == 0 || verb >= args.Length ? args : [args[verb], .. args[..verb], .. args[(verb + 1)..]];
     }
 
     // A vfio command that was killed between two writes left its journal: whatever runs next puts the functions back.

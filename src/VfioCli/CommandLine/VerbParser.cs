@@ -11,8 +11,8 @@ internal static class VerbParser
     /// <summary>Every verb, in the order in which the help lists them.</summary>
     public static IReadOnlyList<Type> Verbs { get; } =
     [
-        typeof(ListVerb), typeof(ShowVerb), typeof(ExplainVerb),
-        typeof(BindVerb), typeof(UnbindVerb), typeof(AttachVerb),
+        typeof(ListVerb), typeof(ShowVerb), typeof(ExplainVerb), typeof(GroupsVerb), typeof(TopologyVerb), typeof(IommuVerb), typeof(DoctorVerb), typeof(FaultVerb),
+        typeof(BindVerb), typeof(UnbindVerb), typeof(RestoreVerb), typeof(AttachVerb), typeof(CaptureVerb),
         typeof(SimVerb),
     ];
 

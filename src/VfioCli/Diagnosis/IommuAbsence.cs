@@ -52,6 +52,11 @@ internal static class IommuAbsence
             return new Check("IOMMU", CheckResult.Fail, "the firmware shows neither ACPI tables nor a device tree: a virtual machine without an IOMMU, or a capture without them", "Give the virtual machine an IOMMU (QEMU: -device intel-iommu,intremap=on).", "/sys/firmware/acpi=absent");
         }
 
+        if ((sysfs.Attribute("/proc/cpuinfo") ?? "").Contains(" hypervisor", StringComparison.Ordinal))
+        {
+            return new Check("IOMMU", CheckResult.Fail, "this is a virtual machine, and it was given no IOMMU", $"Its owner must add one (QEMU: -device intel-iommu,intremap=on). Unsafe alternative: `echo Y > {BindRules.NoIommuParameter}`.", found, "/proc/cpuinfo=flags: hypervisor");
+        }
+
         string cpu = (sysfs.Attribute("/proc/cpuinfo") ?? "").Split('\n').FirstOrDefault(static text => text.StartsWith("vendor_id", StringComparison.Ordinal)) ?? RuntimeInformation.ProcessArchitecture.ToString();
         string name = cpu.Contains("AMD", StringComparison.Ordinal) ? "AMD-Vi (also called IOMMU or SVM)" : cpu.Contains("Intel", StringComparison.Ordinal) ? "VT-d" : "the IOMMU";
         return new Check("IOMMU", CheckResult.Fail, "the firmware announces no IOMMU (no DMAR, IVRS, IORT, VIOT or RIMT table): it is switched off there, or the machine has none", $"Switch {name} on in the firmware setup.", found);

@@ -6,6 +6,12 @@ internal sealed class Terminal(TextWriter output, TextWriter error, bool interac
     /// <summary>Results.</summary>
     public TextWriter Out { get; } = output;
 
+    /// <summary>Opens <see cref="Out"/> for bytes.</summary>
+    public Func<Stream> OpenBinary { get; init; } = static () => Stream.Null;
+
+    /// <summary>Opens what is piped in; null at a terminal.</summary>
+    public Func<TextReader>? Piped { get; init; }
+
     /// <summary>Remarks and complaints.</summary>
     public TextWriter Error { get; } = error;
 

@@ -1,5 +1,6 @@
 using CommandLine;
 using CommandLine.Text;
+using IommuFd.Native;
 using IommuFd.Sysfs;
 using VfioCli.Diagnosis;
 using VfioCli.Hosts;
@@ -92,12 +93,20 @@ internal abstract class DriverVerb : FunctionsVerb
 internal sealed class BindVerb : DriverVerb
 {
     /// <summary>The driver.</summary>
-    [Option("driver", Default = DriverClaim.VfioPci, MetaValue = "NAME", HelpText = "The driver to bind, by driver_override.")]
-    public string Driver { get; set; } = DriverClaim.VfioPci;
+    [Option("driver", MetaValue = "NAME", HelpText = "The driver to bind, by driver_override. Without it the device's own VFIO driver (mlx5_vfio_pci, ...) where one is loaded, else vfio-pci.")]
+    public string? Driver { get; set; }
 
     /// <summary>Takes the whole group.</summary>
     [Option("group", HelpText = "Also bind every other endpoint of each function's IOMMU group. Bridges stay where they are: they do not block a group.")]
     public bool Group { get; set; }
+
+    /// <summary>Overrides refusals.</summary>
+    [Option("force", HelpText = "Bind although the host loses a mounted file system, swap, a route or its console, or although a driver's nodes are open.")]
+    public bool Force { get; set; }
+
+    /// <summary>Who gets the nodes.</summary>
+    [Option("owner", MetaValue = "USER[:GROUP]", HelpText = "Give the nodes of the bound functions to this user.")]
+    public string? Owner { get; set; }
 
     /// <summary>Examples for the help.</summary>
     [Usage(ApplicationAlias = "vfio")]
@@ -119,12 +128,24 @@ internal sealed class BindVerb : DriverVerb
             }
         }
 
+        NodeOwner? owner = Owner is null ? null : NodeOwner.Parse(session, Owner);
+        Dictionary<PciAddress, string> drivers = functions.ToDictionary(static function => function.Address, function => Driver ?? Choose(session, function));
         foreach (PciFunction function in functions)
         {
-            BindRules.Check(session, function, Driver);
+            BindRules.Check(session, function, drivers[function.Address]);
         }
 
-        ExitCode code = Carry(session, "vfio.bind/1", binder => binder.PlanBind(functions.Select(static function => function.Address), Driver));
+        if (!Force && !DryRun)
+        {
+            TakeRules.Check(session, functions);
+        }
+
+        ExitCode code = Carry(session, "vfio.bind/1", binder => [.. functions.SelectMany(function => binder.PlanBind([function.Address], drivers[function.Address]))]);
+        if (owner is not null)
+        {
+            GiveNodes(session, functions, owner);
+        }
+
         foreach (IommuGroup group in functions.Select(static function => function.Group).OfType<int>().Distinct().Select(session.Bus.Group).OfType<IommuGroup>())
         {
             if (group.Blocking.FirstOrDefault(member => functions.All(function => function.Address != member.Address)) is { } blocking)
@@ -134,6 +155,46 @@ internal sealed class BindVerb : DriverVerb
         }
 
         return code;
+    }
+
+    private static string Choose(Session session, PciFunction function)
+    {
+        if (DriverClaim.IsVfio(function.Driver))
+        {
+            return function.Driver!; // already given away: by which driver was decided then
+        }
+
+        if (VariantDriver.Find(session.Sysfs, function) is not { } variant)
+        {
+            return DriverClaim.VfioPci;
+        }
+
+        if (session.Sysfs.Exists($"{PciBus.Drivers}/{variant}"))
+        {
+            return variant;
+        }
+
+        session.Terminal.Remark($"{function.Address} has a VFIO driver of its own, {variant}, which is not loaded; `modprobe {variant}` adds what vfio-pci cannot do, such as migration.");
+        return DriverClaim.VfioPci;
+    }
+
+    private void GiveNodes(Session session, List<PciFunction> functions, NodeOwner owner)
+    {
+        foreach (PciFunction function in functions)
+        {
+            PciFunction now = session.Function(function.Address.ToString());
+            if (DryRun)
+            {
+                session.Terminal.Line(owner.Command(now.DeviceNode ?? "/dev/vfio/devices/vfioN"));
+                continue;
+            }
+
+            int result = owner.Apply(session, now);
+            if (result < 0)
+            {
+                throw new CommandFailure(ExitCode.Refused, $"the nodes of {function.Address} cannot be given to {owner.Text} ({Errno.Name(-result)}).", "The functions stay bound; `vfio unbind` gives them back.") { Errno = -result };
+            }
+        }
     }
 }
 

@@ -49,6 +49,7 @@ internal sealed class BorrowedDrivers : IDisposable
             };
         }
 
+        TakeRules.Check(session, needed);
         SysfsWriter writer = new(session.Host, TimeSpan.FromSeconds(10));
         DriverBinder binder = new(session.Sysfs, session.Store, writer.Write);
         IReadOnlyList<DriverPlan> plans = binder.PlanBind(needed.Select(static function => function.Address), DriverClaim.VfioPci);
