@@ -5,7 +5,7 @@ namespace IommuFd.HwSim.Kernel;
 /// <summary>A dma-buf: a piece of a device's memory as a file, which an iommufd can map (struct dma_buf, as vfio-pci exports BARs).</summary>
 /// <param name="physical">Physical address of its first byte.</param>
 /// <param name="size">Bytes.</param>
-public sealed class SimulatedDmaBuf(ulong physical, ulong size) : SimulatedFile
+public class SimulatedDmaBuf(ulong physical, ulong size) : SimulatedFile
 {
     private readonly Lock _lock = new();
     private readonly List<IoptPages> _importers = [];

@@ -100,6 +100,17 @@ public sealed unsafe partial class PhysicalMemory
         }
     }
 
+    /// <summary>How often the page at a host address is pinned.</summary>
+    /// <param name="host">Host address, any alignment.</param>
+    public int PinCount(void* host)
+    {
+        var page = (ulong)host & ~(PageSize - 1);
+        lock (_gate)
+        {
+            return Options.Scattered ? _scattered.PinCount(page) : WindowOf(page)?.PinCount(PageInWindow(page)) ?? 0;
+        }
+    }
+
     private bool IsPinned(ulong first, ulong length)
     {
         if (first % PageSize != 0 || length % PageSize != 0 || length == 0 || first + length < first)

@@ -40,6 +40,8 @@ internal sealed class PinnedWindow(nint host)
         return true;
     }
 
+    internal int PinCount(int page) => _whole + _blocks[page / PagesPerBlock] + (_pages[page / PagesPerBlock]?[page % PagesPerBlock] ?? 0);
+
     internal void Pin(int first, int count)
     {
         if (count == PagesPerWindow)

@@ -56,6 +56,8 @@ internal sealed unsafe class ScatteredFrames
         }
     }
 
+    internal int PinCount(ulong page) => _frameOfPage.TryGetValue(page, out var entry) ? entry.Pins : 0;
+
     internal bool IsPinned(ulong first, ulong length)
     {
         for (ulong done = 0; done < length; done += PageSize)

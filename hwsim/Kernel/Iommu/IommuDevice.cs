@@ -6,6 +6,8 @@ namespace IommuFd.HwSim.Kernel;
 /// <param name="unit">The hardware unit in front of it, for identity; null without an IOMMU.</param>
 public class IommuDevice(string name, IommuOps? ops, object? unit)
 {
+    private readonly List<IoPageFault> _partialFaults = [];
+
     /// <summary>Its name on its bus.</summary>
     public string Name { get; } = name;
 
@@ -73,4 +75,54 @@ public class IommuDevice(string name, IommuOps? ops, object? unit)
 
     /// <summary>Whatever the IOMMU driver keeps for the device (dev_iommu_priv).</summary>
     public object? DriverData { get; set; }
+
+    /// <summary>
+    /// The device asks for a page (iommu_report_device_fault): requests of one group are collected until the last one, then go to whoever handles the attachment's
+    /// faults. Without a handler the answer is <see cref="PageResponseCode.Invalid"/>.
+    /// </summary>
+    /// <param name="fault">The request.</param>
+    /// <param name="respond">Receives the group's answer; null when nobody waits for it.</param>
+    public void ReportFault(in IoPageFault fault, Action<PageResponseCode>? respond = null)
+    {
+        respond ??= static _ => { };
+        var handle = FindFaultHandle(fault);
+        if (handle?.Domain?.IopfHandler is not { } handler)
+        {
+            respond(PageResponseCode.Invalid);
+            return;
+        }
+
+        var faults = new List<IoPageFault>();
+        lock (_partialFaults)
+        {
+            if ((fault.Flags & IoPageFault.LastPage) == 0)
+            {
+                _partialFaults.Add(fault);
+                return;
+            }
+
+            var group = fault.GroupIndex;
+            faults.AddRange(_partialFaults.Where(f => f.GroupIndex == group));
+            _partialFaults.RemoveAll(f => f.GroupIndex == group);
+        }
+
+        faults.Add(fault);
+        handler(new IoPageFaultGroup(handle, faults, respond));
+    }
+
+    // A PASID that has no attachment of its own belongs to the table of PASIDs that user space put under the device.
+    private IommuAttachHandle? FindFaultHandle(in IoPageFault fault)
+    {
+        if ((fault.Flags & IoPageFault.PasidValid) == 0)
+        {
+            return Group?.GetAttachHandle(IommuGroup.NoPasid);
+        }
+
+        if (Group?.GetAttachHandle(fault.Pasid) is { } handle)
+        {
+            return handle;
+        }
+
+        return Ops is { HasUserPasidTable: true } && Group?.GetAttachHandle(IommuGroup.NoPasid) is { Domain.Type: IommuDomainType.Nested } nested ? nested : null;
+    }
 }

@@ -33,6 +33,9 @@ public abstract class IommuOps
     /// <summary>True when nested domains can be made without a virtual IOMMU (ops->domain_alloc_nested).</summary>
     public virtual bool HasNested => false;
 
+    /// <summary>True when a nested domain under a device holds all of its PASIDs (ops->user_pasid_table).</summary>
+    public virtual bool HasUserPasidTable => false;
+
     /// <summary>True when the driver describes its hardware (ops->hw_info).</summary>
     public virtual bool HasHardwareInfo => false;
 
@@ -63,4 +66,10 @@ public abstract class IommuOps
     /// <param name="data">Room for the largest struct; filled from the start.</param>
     /// <returns>Bytes filled, or -errno: -EOPNOTSUPP for a type the driver does not have.</returns>
     public virtual int HardwareInfo(IommuDevice device, ref uint type, Span<byte> data) => -Errno.EOPNOTSUPP;
+
+    /// <summary>True when virtual IOMMUs of a type can be made for a device (ops->get_viommu_size).</summary>
+    internal virtual bool HasViommu(IommuDevice device, uint type) => false;
+
+    /// <summary>Makes a virtual IOMMU, not yet initialised; only for what <see cref="HasViommu"/> answered.</summary>
+    internal virtual IommufdViommu ViommuNew(IommufdContext context, IommuDevice device, uint type, HwptPaging parent) => throw new NotSupportedException();
 }

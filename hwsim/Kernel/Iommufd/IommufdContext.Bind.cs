@@ -5,8 +5,7 @@ namespace IommuFd.HwSim.Kernel;
 /// <summary>Binding devices (drivers/iommu/iommufd/device.c).</summary>
 public sealed partial class IommufdContext
 {
-    // By the number of the IOMMU group.
-    private readonly Dictionary<int, IommufdGroup> _groups = [];
+    private readonly Dictionary<IommuGroup, IommufdGroup> _groups = [];
 
     /// <summary>
     /// A driver with driver_managed_dma puts a device under this iommufd (iommufd_device_bind). DMA of its group is refused until something is attached.
@@ -66,7 +65,7 @@ public sealed partial class IommufdContext
         {
             if (--group.References == 0 && group.Group != null)
             {
-                _groups.Remove(group.Group.Id);
+                _groups.Remove(group.Group);
             }
         }
     }
@@ -92,14 +91,14 @@ public sealed partial class IommufdContext
 
         lock (_groups)
         {
-            if (_groups.TryGetValue(iommuGroup.Id, out group))
+            if (_groups.TryGetValue(iommuGroup, out group))
             {
                 group.References++;
             }
             else
             {
                 group = new IommufdGroup(this, iommuGroup);
-                _groups.Add(iommuGroup.Id, group);
+                _groups.Add(iommuGroup, group);
             }
         }
 

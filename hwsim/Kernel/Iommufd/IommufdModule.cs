@@ -18,4 +18,14 @@ public sealed class IommufdModule(PhysicalMemory memory)
 
     /// <summary>Opens /dev/iommu.</summary>
     public IommufdContext Open() => new(this);
+
+    // Groups of mock devices are apart from those of the machine.
+    private int _mockGroup = 1 << 20;
+    private int _mockNumber = -1;
+
+    internal MockOps MockOps { get; } = new();
+
+    internal int NextMockGroup() => Interlocked.Increment(ref _mockGroup);
+
+    internal int NextMockNumber() => Interlocked.Increment(ref _mockNumber);
 }

@@ -1,0 +1,69 @@
+using System.Runtime.InteropServices;
+using IommuFd.Native;
+using Libc = IommuFd.Native.Libc;
+
+namespace IommuFd.HwSim.Kernel;
+
+/// <summary>mmap(2) of an iommufd: memory of its objects, at offsets that were given out.</summary>
+public sealed partial class IommufdContext
+{
+    private const int ProtExec = 4;
+
+    // By offset; guarded by itself.
+    private readonly List<ViommuPages> _mmaps = [];
+
+    /// <inheritdoc/>
+    public override nint Mmap(nint address, nuint length, int protection, int flags, long offset)
+    {
+        if ((flags & Libc.MAP_SHARED) == 0)
+        {
+            return -Errno.EINVAL;
+        }
+
+        if ((protection & ProtExec) != 0)
+        {
+            return -Errno.EPERM;
+        }
+
+        lock (_mmaps)
+        {
+            var size = ((ulong)length + IoptPages.PageSize - 1) & ~(IoptPages.PageSize - 1);
+            if (_mmaps.Find(m => m.Offset == (ulong)offset && m.Length == size) is not { } pages)
+            {
+                return -Errno.ENXIO;
+            }
+
+            var mapped = Libc.Mmap(address, length, protection, flags, pages.Descriptor, 0);
+            return mapped == -1 ? -Marshal.GetLastPInvokeError() : mapped;
+        }
+    }
+
+    /// <summary>iommufd_viommu_alloc_mmap: the lowest free offset from one page on.</summary>
+    internal ViommuPages AddMmap(IommufdObject owner, ulong length, uint firstWord)
+    {
+        lock (_mmaps)
+        {
+            var offset = IoptPages.PageSize;
+            var at = 0;
+            while (at < _mmaps.Count && _mmaps[at].Offset < offset + length)
+            {
+                offset = _mmaps[at].Offset + _mmaps[at].Length;
+                at++;
+            }
+
+            var pages = new ViommuPages(owner, offset, length, firstWord);
+            _mmaps.Insert(at, pages);
+            return pages;
+        }
+    }
+
+    internal void RemoveMmap(ViommuPages pages)
+    {
+        lock (_mmaps)
+        {
+            _mmaps.Remove(pages);
+        }
+
+        pages.Close();
+    }
+}
