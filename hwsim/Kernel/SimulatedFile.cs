@@ -8,11 +8,12 @@ namespace IommuFd.HwSim.Kernel;
 /// </summary>
 /// <remarks>
 /// References: the descriptor table holds one, whoever keeps the file for later (a bound device its iommufd) holds another. <see cref="Release"/> runs
-/// once, when the last one is put: the table puts its reference before it closes the number. Addresses in arguments are user addresses; they are touched through <see cref="IUserMemory"/> only.
+/// once, when the last one is put. Addresses in arguments are user addresses; they are touched through <see cref="IUserMemory"/> only.
 /// </remarks>
 public abstract class SimulatedFile
 {
     private int _references = 1;
+    private int _readiness = -1;
 
     /// <summary>
     /// True when poll(2) must report readiness: the descriptor is then an eventfd that the descriptor table hands over through
@@ -20,8 +21,15 @@ public abstract class SimulatedFile
     /// </summary>
     public virtual bool HasReadiness => false;
 
-    /// <summary>The eventfd behind the file's descriptor when <see cref="HasReadiness"/>, else -1. Set by the descriptor table before the number is known to anybody.</summary>
-    public int ReadinessDescriptor { get; set; } = -1;
+    /// <summary>
+    /// The eventfd behind the file's descriptor when <see cref="HasReadiness"/>. The descriptor table sets it before the number is known to anybody. A duplicate is
+    /// kept, so that the number may be closed at any time.
+    /// </summary>
+    public int ReadinessDescriptor
+    {
+        get => _readiness;
+        set => _readiness = Native.Libc.Fcntl(value, Native.Libc.F_DUPFD_CLOEXEC, 0);
+    }
 
     /// <summary>True when O_NONBLOCK is set on the descriptor.</summary>
     public bool NonBlocking { get; set; }
@@ -33,14 +41,14 @@ public abstract class SimulatedFile
     protected unsafe void SetReadable(bool readable)
     {
         ReadinessChanged?.Invoke(readable);
-        if (ReadinessDescriptor < 0)
+        if (_readiness < 0)
         {
             return;
         }
 
         // SAFETY: eight bytes of our own frame. An eventfd that is zero answers EAGAIN: the table makes it non-blocking.
         ulong count = 1;
-        _ = readable ? Native.Libc.Write(ReadinessDescriptor, (nint)(&count), 8) : Native.Libc.Read(ReadinessDescriptor, (nint)(&count), 8);
+        _ = readable ? Native.Libc.Write(_readiness, (nint)(&count), 8) : Native.Libc.Read(_readiness, (nint)(&count), 8);
     }
 
     /// <summary>get_file: takes a reference. The caller must hold one already.</summary>
@@ -70,6 +78,11 @@ public abstract class SimulatedFile
         if (Interlocked.Decrement(ref _references) == 0)
         {
             Release();
+            if (_readiness >= 0)
+            {
+                _ = Native.Libc.Close(_readiness);
+                _readiness = -1;
+            }
         }
     }
 

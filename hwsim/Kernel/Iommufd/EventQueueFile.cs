@@ -12,6 +12,7 @@ internal sealed class EventQueueFile : SimulatedFile
     private readonly Func<bool> _hasEvents;
     private readonly Lock _lock = new();
     private bool _isReadable;
+    private bool _isReleased;
 
     internal EventQueueFile(IommufdContext context, IommufdObject queue, Transfer read, Transfer? write, Func<bool> hasEvents)
     {
@@ -49,7 +50,7 @@ internal sealed class EventQueueFile : SimulatedFile
         lock (_lock)
         {
             var readable = _hasEvents();
-            if (readable != _isReadable)
+            if (readable != _isReadable && !_isReleased)
             {
                 _isReadable = readable;
                 SetReadable(readable);
@@ -61,7 +62,7 @@ internal sealed class EventQueueFile : SimulatedFile
     {
         lock (_lock)
         {
-            ReadinessDescriptor = -1;
+            _isReleased = true;
         }
 
         _queue.DropUser();
