@@ -81,6 +81,12 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
     /// <inheritdoc/>
     public nint HostAddress(ulong address, ref ulong length) => (nint)(_token | address);
 
+    /// <summary>Which process a <see cref="HostAddress"/> belongs to.</summary>
+    public static int NumberOf(nint token) => (int)((ulong)token >> AddressBits) & 0x7fff;
+
+    /// <summary>The user address in a <see cref="HostAddress"/>.</summary>
+    public static ulong AddressOf(nint token) => (ulong)token & ((1UL << AddressBits) - 1);
+
     /// <summary>A device reads pinned memory. False: the page is gone.</summary>
     public bool ReadPinned(ulong address, void* destination, ulong length) => Libc.Pread(MemoryFile(), (nint)destination, (nuint)length, (long)address) == (nint)length;
 

@@ -11,7 +11,7 @@ namespace IommuFd.HwSim.Foreign;
 /// Each call is served by one of a few threads, so that one that waits (unbinding a driver from a device that is in use) does not hold up the others. Does not
 /// model: io_uring on descriptors of the machine, reads and writes with vectors, and calls in a 32-bit program.
 /// </remarks>
-internal sealed unsafe partial class ForeignSupervisor : IDisposable
+internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposable
 {
     private const int Threads = 4;
 
@@ -23,6 +23,7 @@ internal sealed unsafe partial class ForeignSupervisor : IDisposable
     private readonly ConcurrentDictionary<int, ForeignProcess> _byThread = new();
     private readonly Dictionary<int, ForeignProcess> _processes = [];
     private readonly Dictionary<uint, SimulatedUser> _users = [];
+    private readonly ForeignMemory?[] _memories = new ForeignMemory?[1 << 15];
     private readonly Lock _gate = new();
     private readonly int _first;
     private int _numbers;
@@ -37,6 +38,7 @@ internal sealed unsafe partial class ForeignSupervisor : IDisposable
         _view = view;
         _first = first;
         _descriptors = new ForeignDescriptors(first, end) { Closing = OnClosing };
+        machine.Memory.Remote = this;
     }
 
     /// <summary>Told of each call on a file of the machine, after it was made.</summary>
@@ -67,6 +69,14 @@ internal sealed unsafe partial class ForeignSupervisor : IDisposable
         _descriptors.Dispose();
         _listener.Dispose();
     }
+
+    /// <inheritdoc/>
+    public bool Read(nint token, void* destination, ulong length) =>
+        _memories[ForeignMemory.NumberOf(token)] is { } memory && memory.ReadPinned(ForeignMemory.AddressOf(token), destination, length);
+
+    /// <inheritdoc/>
+    public bool Write(nint token, void* source, ulong length) =>
+        _memories[ForeignMemory.NumberOf(token)] is { } memory && memory.WritePinned(ForeignMemory.AddressOf(token), source, length);
 
     private void ServeCalls()
     {
@@ -218,6 +228,7 @@ internal sealed unsafe partial class ForeignSupervisor : IDisposable
                 }
 
                 process = new ForeignProcess(id, ++_numbers & 0x7fff, user, _descriptors);
+                _memories[_numbers & 0x7fff] = process.Memory;
                 _processes[id] = process;
                 Attach(process);
             }

@@ -85,7 +85,7 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
     private byte* TryGetOutside(ulong address, ulong length)
     {
         var pinned = TryGetPinned(address, length);
-        return pinned != null ? pinned : TryGetAttached(address, length);
+        return (nint)pinned < 0 ? null : pinned != null ? pinned : TryGetAttached(address, length);
     }
 
     /// <summary>Reads a byte.</summary>
@@ -95,8 +95,14 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
     public bool Read8(ulong address, out byte value)
     {
         var p = TryGet(address, 1);
-        value = p == null ? (byte)0 : *p;
-        return p != null;
+        if (p != null)
+        {
+            value = *p;
+            return true;
+        }
+
+        value = 0;
+        return ReadRemote(address, Unsafe.AsPointer(ref value), 1);
     }
 
     /// <summary>Reads 16 bits, little-endian. Any alignment.</summary>
@@ -104,8 +110,14 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
     public bool Read16(ulong address, out ushort value)
     {
         var p = TryGet(address, 2);
-        value = p == null ? (ushort)0 : Unsafe.ReadUnaligned<ushort>(p);
-        return p != null;
+        if (p != null)
+        {
+            value = Unsafe.ReadUnaligned<ushort>(p);
+            return true;
+        }
+
+        value = 0;
+        return ReadRemote(address, Unsafe.AsPointer(ref value), 2);
     }
 
     /// <summary>Reads 32 bits, little-endian. Any alignment.</summary>
@@ -113,8 +125,14 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
     public bool Read32(ulong address, out uint value)
     {
         var p = TryGet(address, 4);
-        value = p == null ? 0 : Unsafe.ReadUnaligned<uint>(p);
-        return p != null;
+        if (p != null)
+        {
+            value = Unsafe.ReadUnaligned<uint>(p);
+            return true;
+        }
+
+        value = 0;
+        return ReadRemote(address, Unsafe.AsPointer(ref value), 4);
     }
 
     /// <summary>Reads 64 bits, little-endian. Any alignment.</summary>
@@ -122,8 +140,14 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
     public bool Read64(ulong address, out ulong value)
     {
         var p = TryGet(address, 8);
-        value = p == null ? 0 : Unsafe.ReadUnaligned<ulong>(p);
-        return p != null;
+        if (p != null)
+        {
+            value = Unsafe.ReadUnaligned<ulong>(p);
+            return true;
+        }
+
+        value = 0;
+        return ReadRemote(address, Unsafe.AsPointer(ref value), 8);
     }
 
     /// <summary>Writes a byte.</summary>
@@ -135,7 +159,7 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
         var p = TryGet(address, 1);
         if (p != null)
             *p = value;
-        return p != null;
+        return p != null || WriteRemote(address, &value, 1);
     }
 
     /// <summary>Writes 16 bits, little-endian. Any alignment.</summary>
@@ -145,7 +169,7 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
         var p = TryGet(address, 2);
         if (p != null)
             Unsafe.WriteUnaligned(p, value);
-        return p != null;
+        return p != null || WriteRemote(address, &value, 2);
     }
 
     /// <summary>Writes 32 bits, little-endian. Any alignment.</summary>
@@ -155,7 +179,7 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
         var p = TryGet(address, 4);
         if (p != null)
             Unsafe.WriteUnaligned(p, value);
-        return p != null;
+        return p != null || WriteRemote(address, &value, 4);
     }
 
     /// <summary>Writes 64 bits, little-endian. Any alignment.</summary>
@@ -165,7 +189,7 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
         var p = TryGet(address, 8);
         if (p != null)
             Unsafe.WriteUnaligned(p, value);
-        return p != null;
+        return p != null || WriteRemote(address, &value, 8);
     }
 
     /// <summary>Copies out of memory, across frames.</summary>
@@ -180,9 +204,10 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
         {
             var piece = length - done;
             var from = TryGetSome(address + done, ref piece);
-            if (from == null)
+            if (from != null)
+                MemoryCopy.Copy((byte*)destination + done, from, piece);
+            else if (!ReadRemote(address + done, (byte*)destination + done, piece = RemotePiece(address + done, length - done)))
                 break;
-            MemoryCopy.Copy((byte*)destination + done, from, piece);
             done += piece;
         }
 
@@ -201,9 +226,10 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
         {
             var piece = length - done;
             var to = TryGetSome(address + done, ref piece);
-            if (to == null)
+            if (to != null)
+                MemoryCopy.Copy(to, (byte*)source + done, piece);
+            else if (!WriteRemote(address + done, (byte*)source + done, piece = RemotePiece(address + done, length - done)))
                 break;
-            MemoryCopy.Copy(to, (byte*)source + done, piece);
             done += piece;
         }
 

@@ -118,13 +118,24 @@ public abstract unsafe class IommuUnit
             if (!Translate(new DmaRequest(requesterId, pasid, iova, access), out var translation))
                 return DmaStatus.Fault;
             var piece = Math.Min(length, (1UL << translation.SizeLg2) - (iova & ((1UL << translation.SizeLg2) - 1)));
+            var wanted = piece;
             var memory = Memory.TryGetSome(translation.Output, ref piece);
             if (memory == null)
-                return DmaStatus.NoMemory;
-            if (access == DmaAccess.Read)
+            {
+                // Not this process's: another one's, or none.
+                piece = access == DmaAccess.Read ? Memory.CopyOut(translation.Output, device, wanted) : Memory.CopyIn(translation.Output, device, wanted);
+                if (piece != wanted)
+                    return DmaStatus.NoMemory;
+            }
+            else if (access == DmaAccess.Read)
+            {
                 MemoryCopy.Copy(device, memory, piece);
+            }
             else
+            {
                 MemoryCopy.Copy(memory, device, piece);
+            }
+
             device += piece;
             iova += piece;
             length -= piece;
