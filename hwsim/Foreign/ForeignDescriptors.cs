@@ -19,6 +19,7 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
     private const string SocketPrefix = "socket:[";
 
     private readonly Lock _gate = new();
+    private readonly Lock _draining = new();
     private readonly Dictionary<ulong, Entry> _byInode = [];
     private readonly Dictionary<int, Entry> _byOurEnd = [];
     private readonly ThreadLocal<ServedCall> _served = new();
@@ -149,6 +150,15 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
 
     /// <summary>Releases the files that were closed. Called before every call that is served, so that a close is always seen first.</summary>
     public void Drain()
+    {
+        // One at a time: who finds nothing to release must know that nobody is in the middle of releasing.
+        lock (_draining)
+        {
+            DrainLocked();
+        }
+    }
+
+    private void DrainLocked()
     {
         var ready = stackalloc EpollReady[16];
         while (true)
