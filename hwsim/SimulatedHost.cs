@@ -20,6 +20,7 @@ public sealed class SimulatedHost : IHost
     private readonly VfioCore _vfio;
     private readonly PciTree _pci;
     private readonly PciBus _bus = new();
+    private readonly List<SimulatedFile> _held = [];
 
     /// <summary>Boots a machine: buses are scanned, the IOMMU translates, drivers have bound.</summary>
     /// <param name="topology">The machine.</param>
@@ -46,6 +47,10 @@ public sealed class SimulatedHost : IHost
         AddNodes();
         _ = _pci.Rescan();
         AddDrivers();
+        foreach (HolderTopology holder in topology.Holders)
+        {
+            AddHolder(holder);
+        }
     }
 
     /// <inheritdoc/>
@@ -102,7 +107,9 @@ public sealed class SimulatedHost : IHost
     public void Dispose()
     {
         _table.CloseAll();
+        _held.ForEach(static file => file.Put());
         _vfio.Watcher.Dispose();
+        _pci.DisposeSilicon();
         Memory.Dispose();
     }
 
@@ -149,5 +156,44 @@ public sealed class SimulatedHost : IHost
         {
             _ = _bus.Attach(function);
         }
+    }
+
+    private void AddHolder(HolderTopology holder)
+    {
+        string process = $"/proc/{holder.ProcessId}";
+        _tree.Add(_tree.Directory(process), "comm", () => holder.Name + "\n");
+        _tree.Add(_tree.Directory(process), "cmdline", () => holder.Name + "\0");
+        IommufdContext iommufd = Iommufd.Open();
+        DirectoryNode descriptors = _tree.Directory(process + "/fd");
+        _tree.Add(descriptors, "3", new LinkNode("/dev/iommu"));
+        int next = 4;
+        foreach (string address in holder.Devices)
+        {
+            PciFunction function = _bus.Find(address) ?? throw new TopologyException($"{holder.Name} holds {address}, which is not there");
+            _ = PciBus.StoreDriverOverride(function, "vfio-pci");
+            if (function.Driver is not null)
+            {
+                _ = _bus.StoreUnbind(function.Driver, address);
+            }
+
+            _ = _bus.Attach(function);
+            if (function.DriverData is not VfioPciDevice device || !device.TryGetRegistration())
+            {
+                throw new TopologyException($"{holder.Name} holds {address}, which vfio-pci does not take");
+            }
+
+            var file = new VfioDeviceFile(device, null);
+            iommufd.Get();
+            int error = file.BindTo(iommufd);
+            if (error < 0)
+            {
+                throw new TopologyException($"{holder.Name} cannot hold {address}: {Errno.Name(-error)}");
+            }
+
+            _held.Add(file);
+            _tree.Add(descriptors, $"{next++}", new LinkNode($"/dev/vfio/devices/{device.NodeName}"));
+        }
+
+        _held.Add(iommufd);
     }
 }

@@ -1,3 +1,5 @@
+using IommuFd.Native;
+
 namespace IommuFd.HwSim.Devices;
 
 /// <summary>
@@ -5,8 +7,11 @@ namespace IommuFd.HwSim.Devices;
 /// what is written to them, the others read as zero.
 /// </summary>
 /// <remarks>Does not model: any register. It raises no interrupt and does no DMA.</remarks>
-internal sealed class PlainFunction : PciDevice
+internal sealed class PlainFunction : PciDevice, IDeviceMemory, IDisposable
 {
+    private readonly DeviceMemory?[] _memory = new DeviceMemory?[6];
+    private readonly bool[] _isMemory = new bool[6];
+
     /// <summary>The function as the topology describes it.</summary>
     public PlainFunction(FunctionTopology topology)
         : base(new PciIdentity(topology.Vendor, topology.Device, topology.Class, topology.Revision, topology.SubsystemVendor, topology.SubsystemDevice), topology.ConfigSize)
@@ -14,6 +19,7 @@ internal sealed class PlainFunction : PciDevice
         bool isVirtual = topology.Vendor == 0xffff;
         foreach (BarTopology bar in topology.Bars)
         {
+            _isMemory[bar.Index] = bar.Memory;
             AddBar(new PciBar(
                 bar.Index, bar.Size, bar.Kind == BarKind.Io, bar.Kind is BarKind.Memory64 or BarKind.Prefetchable64, bar.Kind is BarKind.Prefetchable32 or BarKind.Prefetchable64));
         }
@@ -41,17 +47,25 @@ internal sealed class PlainFunction : PciDevice
     }
 
     /// <inheritdoc/>
-    protected override ulong OnReadBar(int bar, ulong offset, int bytes) => 0;
-
-    /// <inheritdoc/>
-    protected override void OnWriteBar(int bar, ulong offset, int bytes, ulong value)
+    public DeviceMemory? BarMemory(int bar)
     {
+        lock (Gate)
+        {
+            return _isMemory[bar] ? _memory[bar] ??= new DeviceMemory(new LinuxKernel(), Bars[bar]!.Value.Size) : null;
+        }
     }
 
     /// <inheritdoc/>
-    protected override void OnReset()
-    {
-    }
+    public void Dispose() => Array.ForEach(_memory, static memory => memory?.Dispose());
+
+    /// <inheritdoc/>
+    protected override ulong OnReadBar(int bar, ulong offset, int bytes) => BarMemory(bar)?.Read(offset, bytes) ?? 0;
+
+    /// <inheritdoc/>
+    protected override void OnWriteBar(int bar, ulong offset, int bytes, ulong value) => BarMemory(bar)?.Write(offset, bytes, value);
+
+    /// <inheritdoc/>
+    protected override void OnReset() => Array.ForEach(_memory, static memory => memory?.Clear());
 
     // The control registers of the capabilities that software writes (PCI 3.0 chapter 6, PCI Express base 7.5 and 9.3).
     private void AllowWrites()

@@ -17,6 +17,12 @@ public class SimulatedDmaBuf(ulong physical, ulong size) : SimulatedFile
     /// <summary>Bytes.</summary>
     public ulong Size { get; } = size;
 
+    /// <summary>False when it has several pieces, which iommufd cannot map.</summary>
+    internal bool IsContiguous { get; init; } = true;
+
+    /// <summary>Told when the last descriptor and the last importer are gone.</summary>
+    internal Action<SimulatedDmaBuf>? Released { get; init; }
+
     /// <summary>The exporter takes the memory back: importers lose their mappings, which stay lost.</summary>
     public void Revoke()
     {
@@ -45,7 +51,7 @@ public class SimulatedDmaBuf(ulong physical, ulong size) : SimulatedFile
         }
     }
 
-    /// <summary>An importer comes: -ENODEV while the memory is taken back.</summary>
+    /// <summary>An importer comes: -ENODEV while the memory is taken back, -EOPNOTSUPP for several pieces.</summary>
     internal int Attach(IoptPages pages)
     {
         lock (_lock)
@@ -53,6 +59,11 @@ public class SimulatedDmaBuf(ulong physical, ulong size) : SimulatedFile
             if (_isRevoked)
             {
                 return -Errno.ENODEV;
+            }
+
+            if (!IsContiguous)
+            {
+                return -Errno.EOPNOTSUPP;
             }
 
             _importers.Add(pages);
@@ -67,4 +78,7 @@ public class SimulatedDmaBuf(ulong physical, ulong size) : SimulatedFile
             _importers.Remove(pages);
         }
     }
+
+    /// <inheritdoc/>
+    protected override void Release() => Released?.Invoke(this);
 }

@@ -5,7 +5,10 @@ namespace IommuFd.HwSim;
 /// <summary>The topologies that are files beside this one, embedded in the assembly.</summary>
 internal static class BuiltInTopologies
 {
-    public static IReadOnlyList<string> Names { get; } = ["intel"];
+    public static IReadOnlyList<string> Names { get; } =
+    [
+        "intel", "legacy-vfio", "noiommu", "no-iommu", "broken-iommu-off", "broken-no-remapping", "broken-no-cdev", "broken-group", "broken-memlock", "broken-reserved", "broken-holder", "broken-framebuffer",
+    ];
 
     public static bool TryGet(string name, out string json)
     {

@@ -35,6 +35,15 @@ public sealed record Topology
     /// <summary>Ranges of /proc/iomem that a boot framebuffer or another owner holds, as <c>start-end : name</c>.</summary>
     public IReadOnlyList<string> Iomem { get; init; } = [];
 
+    /// <summary>More files of the machine, by path: evidence that tools look for, such as a firmware table.</summary>
+    public IReadOnlyDictionary<string, string> Files { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Symbolic links of the machine, by path.</summary>
+    public IReadOnlyDictionary<string, string> Links { get; init; } = new Dictionary<string, string>();
+
+    /// <summary>Other processes that use devices from the start.</summary>
+    public IReadOnlyList<HolderTopology> Holders { get; init; } = [];
+
     /// <summary>The PCI functions, in the order of their addresses.</summary>
     public required IReadOnlyList<FunctionTopology> Functions { get; init; }
 
@@ -54,7 +63,7 @@ public sealed record Topology
     {
         try
         {
-            using JsonDocument document = JsonDocument.Parse(json, new JsonDocumentOptions { AllowTrailingCommas = true, CommentHandling = JsonCommentHandling.Skip });
+            using JsonDocument document = JsonDocument.Parse(TopologyMerge.Resolve(json), TopologyMerge.Options);
             return TopologyReader.Read(document.RootElement);
         }
         catch (JsonException e)
@@ -119,6 +128,19 @@ public sealed record ProcessTopology
 
     /// <summary>RLIMIT_MEMLOCK in bytes; <see cref="ulong.MaxValue"/> is no limit.</summary>
     public ulong MemoryLock { get; init; } = 8 << 20;
+}
+
+/// <summary>A process that has devices open and bound to an iommufd of its own.</summary>
+public sealed record HolderTopology
+{
+    /// <summary>Its process id.</summary>
+    public required int ProcessId { get; init; }
+
+    /// <summary>Its name.</summary>
+    public required string Name { get; init; }
+
+    /// <summary>The PCI addresses of the devices it holds.</summary>
+    public required IReadOnlyList<string> Devices { get; init; }
 }
 
 /// <summary>A text that is not a topology. The message is one sentence with the cause.</summary>

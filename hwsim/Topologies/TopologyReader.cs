@@ -9,7 +9,7 @@ internal static class TopologyReader
     public static Topology Read(JsonElement root)
     {
         var at = new Place(root, "the topology");
-        at.Only("name", "description", "kernel", "commandLine", "iommu", "without", "parameters", "process", "iomem", "functions");
+        at.Only("name", "description", "kernel", "commandLine", "iommu", "without", "parameters", "process", "iomem", "files", "links", "holders", "functions");
         FunctionTopology[] functions = [.. at.Items("functions", required: true).Select(ReadFunction).OrderBy(static f => f.Address, StringComparer.Ordinal)];
         for (int i = 1; i < functions.Length; i++)
         {
@@ -30,6 +30,9 @@ internal static class TopologyReader
             Parameters = at.Map("parameters"),
             Process = at.Object("process") is { } process ? ReadProcess(process) : new ProcessTopology(),
             Iomem = at.Texts("iomem"),
+            Files = at.Map("files"),
+            Links = at.Map("links"),
+            Holders = [.. at.Items("holders", required: false).Select(ReadHolder)],
             Functions = functions,
         };
     }
@@ -55,6 +58,17 @@ internal static class TopologyReader
             UserId = (uint)(at.Number("uid", uint.MaxValue) ?? 0),
             Privileged = at.Flag("privileged") ?? true,
             MemoryLock = at.Number("memlock", ulong.MaxValue) ?? 8 << 20,
+        };
+    }
+
+    private static HolderTopology ReadHolder(Place at)
+    {
+        at.Only("pid", "name", "devices");
+        return new HolderTopology
+        {
+            ProcessId = (int)(at.Number("pid", int.MaxValue) ?? throw at.Missing("pid")),
+            Name = at.Text("name") ?? throw at.Missing("name"),
+            Devices = at.Texts("devices"),
         };
     }
 

@@ -41,6 +41,18 @@ internal sealed class PciTree
         }
     }
 
+    /// <summary>Frees what the device models hold.</summary>
+    public void DisposeSilicon()
+    {
+        lock (_gate)
+        {
+            foreach (PciDevice device in _silicon.Values)
+            {
+                (device as IDisposable)?.Dispose();
+            }
+        }
+    }
+
     /// <summary>Scans all buses for functions that are not known yet and offers them to the drivers.</summary>
     public int Rescan()
     {

@@ -26,6 +26,17 @@ internal sealed class SystemFiles(FileTree tree, Topology topology)
         tree.Directory("/sys/class/drm");
         tree.Directory("/sys/devices/system/node/node0");
         tree.Add(tree.Directory("/sys/devices/system/cpu"), "online", static () => "0-1\n");
+        foreach ((string path, string text) in topology.Files)
+        {
+            int slash = path.LastIndexOf('/');
+            tree.Add(tree.Directory(path[..slash]), path[(slash + 1)..], () => text);
+        }
+
+        foreach ((string path, string target) in topology.Links)
+        {
+            int slash = path.LastIndexOf('/');
+            tree.Add(tree.Directory(path[..slash]), path[(slash + 1)..], new LinkNode(target));
+        }
     }
 
     /// <summary>Shows a boolean parameter: Y or N. A topology may start it off differently.</summary>

@@ -263,11 +263,9 @@ internal sealed class VfioCore
         }
     }
 
-    private static string DeviceName(VfioDevice device) => (device.NoIommu ? "noiommu-vfio" : "vfio") + device.Index.ToString(CultureInfo.InvariantCulture);
-
     private void ShowDevice(VfioDevice device)
     {
-        string name = DeviceName(device);
+        string name = device.NodeName;
         DirectoryNode at = _tree.Directory($"{device.Directory.Path}/vfio-dev/{name}");
         _tree.Link(at, "device", device.Directory);
         _tree.Link(at, "subsystem", _tree.Directory("/sys/class/vfio-dev"));
@@ -285,7 +283,7 @@ internal sealed class VfioCore
 
     private void HideDevice(VfioDevice device)
     {
-        string name = DeviceName(device);
+        string name = device.NodeName;
         _tree.Remove(_tree.Directory("/sys/class/vfio-dev"), name);
         _tree.Remove(device.Directory, "vfio-dev");
         if (HasCdev)

@@ -32,6 +32,9 @@ internal abstract class VfioDevice(VfioCore core, string name, IommuDevice iommu
     /// <summary>True when the device is used without an IOMMU.</summary>
     public bool NoIommu { get; set; }
 
+    /// <summary>Its name under /sys/class/vfio-dev and /dev/vfio/devices.</summary>
+    public string NodeName => (NoIommu ? "noiommu-vfio" : "vfio") + Index.ToString(System.Globalization.CultureInfo.InvariantCulture);
+
     /// <summary>The devices that are reset together; its lock is the one of everything below.</summary>
     public VfioDeviceSet Set { get; set; } = null!;
 

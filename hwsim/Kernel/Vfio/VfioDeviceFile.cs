@@ -228,12 +228,37 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
             return error;
         }
 
-        Iommufd = iommufd;
-        error = Device.Open(this);
-        if (error == 0)
+        return OpenBound(iommufd!, () =>
         {
             uint id = DeviceId;
-            if (user.CopyTo(argument + 12, &id, sizeof(uint)) == 0)
+            return user.CopyTo(argument + 12, &id, sizeof(uint));
+        });
+    }
+
+    /// <summary>Binds the device without a call from user space: for a process that is not there itself.</summary>
+    public int BindTo(IommufdContext iommufd)
+    {
+        int error = Device.Group.BlockByCdev();
+        if (error < 0)
+        {
+            return error;
+        }
+
+        lock (Device.Set.Lock)
+        {
+            return OpenBound(iommufd, static () => 0);
+        }
+    }
+
+    // The reference of the iommufd is the caller's to give: it is kept, or put when the device cannot be opened.
+    private int OpenBound(IommufdContext iommufd, Func<int> report)
+    {
+        Iommufd = iommufd;
+        int error = Device.Open(this);
+        if (error == 0)
+        {
+            error = report();
+            if (error == 0)
             {
                 Device.CdevOpened = true;
                 Volatile.Write(ref _accessGranted, true);
@@ -241,11 +266,10 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
             }
 
             Device.Close(this);
-            error = -Errno.EFAULT;
         }
 
         Iommufd = null;
-        iommufd!.Put();
+        iommufd.Put();
         return error;
     }
 

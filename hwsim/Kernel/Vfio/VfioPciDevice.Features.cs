@@ -156,6 +156,8 @@ internal sealed unsafe partial class VfioPciDevice
                 return Math.Min(exit, 0);
             case Vfio.VFIO_DEVICE_FEATURE_PCI_VF_TOKEN:
                 return SetToken(flags, data, size, user);
+            case Vfio.VFIO_DEVICE_FEATURE_DMA_BUF:
+                return ExportDmaBuf(flags, data, size, user);
             default:
                 return -Errno.ENOTTY;
         }

@@ -1,3 +1,4 @@
+using IommuFd.HwSim.Devices;
 using System.Runtime.CompilerServices;
 using IommuFd.Native;
 using IommuFd.Native.Uapi;

@@ -150,10 +150,6 @@ internal sealed partial class VfioPciDevice : VfioDevice
         return new MemoryLocked(this);
     }
 
-    partial void MoveDmaBufs(bool revoked);
-
-    partial void CleanUpDmaBufs();
-
     private int Reset() => _resetWorks ? TryResetFunction() : -Errno.EINVAL;
 
     private unsafe int GetInfo(ulong argument, IUserMemory user)

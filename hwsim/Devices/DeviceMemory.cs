@@ -1,7 +1,7 @@
 using IommuFd.Native;
 using Libc = IommuFd.Native.Libc;
 
-namespace IommuFd.HwSim.Kernel;
+namespace IommuFd.HwSim.Devices;
 
 /// <summary>A device with BARs that are plain memory: they can be mmapped, because no register's side effect is lost.</summary>
 internal interface IDeviceMemory
