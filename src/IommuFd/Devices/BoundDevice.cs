@@ -117,7 +117,7 @@ public sealed class BoundDevice : Resource
     public Migration OpenMigration() => Migration.Open(this);
 
     /// <summary>Resets the function alone; see <see cref="VfioDeviceCalls.Reset"/>.</summary>
-    /// <exception cref="IommuFdException">ENOTTY the device has no reset of its own.</exception>
+    /// <exception cref="IommuFdException">EINVAL the device has no reset of its own.</exception>
     public void Reset()
     {
         Enter();

@@ -94,7 +94,7 @@ public sealed unsafe partial class VfioDeviceCalls
     public void SetUnmaskEventFd(InterruptKind kind, uint start, int descriptor) => SetIrqDescriptors(kind, start, VFIO_IRQ_SET_ACTION_UNMASK, [descriptor]);
 
     /// <summary>VFIO_DEVICE_RESET: the function's own reset. Regions stay mapped; what the device was programmed with is lost.</summary>
-    /// <exception cref="IommuFdException">ENOTTY the device has no reset of its own.</exception>
+    /// <exception cref="IommuFdException">EINVAL the device has no reset of its own.</exception>
     public void Reset() => _ = Failure.Check(_handle.Ioctl(VFIO_DEVICE_RESET, 0), nameof(VFIO_DEVICE_RESET));
 
     /// <summary>VFIO_DEVICE_ATTACH_IOMMUFD_PT: the device's DMA reaches an address space or a page table from now on; replaces what was attached, atomically.</summary>

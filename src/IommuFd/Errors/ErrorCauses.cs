@@ -137,7 +137,7 @@ internal static class ErrorCauses
         [("VFIO_DEVICE_SET_IRQS", EINVAL)] = new(
             FailureCause.OutOfRange, "the device has fewer interrupts of this kind, or another kind is enabled", "Ask for no more than the device has; disable the other kind."),
         [("VFIO_DEVICE_SET_IRQS", ENOSPC)] = new(FailureCause.OutOfRange, "the platform has too few interrupt vectors left", "Ask for fewer."),
-        [("VFIO_DEVICE_RESET", ENOTTY)] = new(FailureCause.NotSupported, "the device has no reset of its own", "Use a hot reset of its bus."),
+        [("VFIO_DEVICE_RESET", EINVAL)] = new(FailureCause.NotSupported, "the device has no reset of its own", "Use a hot reset of its bus."),
         [("VFIO_DEVICE_PCI_HOT_RESET", EINVAL)] = new(
             FailureCause.ObjectInUse, "the reset would hit devices that this program does not hold", "Bind all the devices that the reset hits to the same context."),
         [("VFIO_DEVICE_GET_PCI_HOT_RESET_INFO", ENODEV)] = new(FailureCause.NotSupported, "neither the device's slot nor its bus can be reset", ""),

@@ -1,6 +1,11 @@
 namespace IommuFd.Tests;
 
+/// <summary>Nothing else may open descriptors while these tests count them.</summary>
+[CollectionDefinition("counts open descriptors", DisableParallelization = true)]
+public sealed class DescriptorCount;
+
 /// <summary>The object graph against the simulated kernel, which refuses what the real one refuses.</summary>
+[Collection("counts open descriptors")]
 public sealed class LifetimeTests
 {
     [Fact]
