@@ -2,6 +2,8 @@ using System.Globalization;
 using IommuFd;
 using IommuFd.Sysfs;
 using VfioCli.CommandLine;
+using VfioCli.Diagnosis;
+using VfioCli.Faults;
 using VfioCli.Output;
 using VfioCli.SelfTests;
 
@@ -12,6 +14,9 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
 {
     /// <summary>The self-tests that were run.</summary>
     public List<(BoundDevice Device, string Name, IReadOnlyList<SelfTestStep> Steps)> SelfTests { get; } = [];
+
+    /// <summary>What the kernel logged about the functions during the self-test: the unmapped IOVA should be here.</summary>
+    public IReadOnlyList<(FaultRecord Fault, int Count)> Faults { get; set; } = [];
 
     /// <summary>Whether no self-test failed.</summary>
     public bool Passed => SelfTests.All(static test => test.Steps.All(static step => step.Passed));
@@ -36,6 +41,7 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
             BoundDevice device = attached.Devices[i];
             Field("bind", $"{device.Address}: device id {device.DeviceId}, cookie {device.Cookie}");
             Field("attach", $"{device.Address}: address space {attached.Space.Ioas.Id}, page table {attached.Attachments[i].TableId}");
+            Field("format", $"{device.Address}: {PageTableText.Of(device)}");
         }
 
         foreach (IovaRange range in attached.Space.PermittedRanges)
@@ -55,6 +61,11 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
             {
                 Field("self-test", $"{name} {device.Address}: {step.Name}: {(step.Passed ? "ok" : "FAILED")}: {step.Detail}");
             }
+        }
+
+        foreach ((FaultRecord fault, int count) in Faults)
+        {
+            Field("fault log", string.Create(CultureInfo.InvariantCulture, $"{fault.Family} {fault.Code}: {fault.Device} {fault.Access} of 0x{fault.Address:x}: {fault.Reason}{(count == 1 ? "" : $", {count} times")}"));
         }
 
         if (SelfTests.Count > 0)
@@ -80,6 +91,7 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
             writer.WriteNumber("deviceId", device.DeviceId);
             writer.WriteHex("cookie", device.Cookie);
             writer.WriteNumber("pageTable", attached.Attachments[i].TableId);
+            writer.WriteString("format", PageTableText.Of(device));
             writer.WriteEndObject();
         }
 
@@ -128,6 +140,13 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
 
             writer.WriteEndArray();
             writer.WriteEndObject();
+        }
+
+        writer.WriteEndArray();
+        writer.WriteStartArray("faults");
+        foreach ((FaultRecord fault, int count) in Faults)
+        {
+            FaultVerb.Write(writer, fault, count);
         }
 
         writer.WriteEndArray();

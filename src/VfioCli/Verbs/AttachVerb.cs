@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Runtime.InteropServices;
 using CommandLine;
 using CommandLine.Text;
@@ -6,6 +5,7 @@ using IommuFd;
 using IommuFd.Sysfs;
 using VfioCli.CommandLine;
 using VfioCli.Diagnosis;
+using VfioCli.Faults;
 using VfioCli.Hosts;
 using VfioCli.SelfTests;
 
@@ -62,11 +62,14 @@ internal sealed class AttachVerb : FunctionsVerb
         AttachReport report = new(session, attached, borrowed);
         if (Selftest)
         {
+            int before = KernelLog.Read(session.Host.Kernel, out _);
             foreach (BoundDevice device in attached.Devices)
             {
                 (string name, Func<BoundDevice, IoAddressSpace, IReadOnlyList<SelfTestStep>> run) = SelfTest.Find(session.Function(device.Address!.Value.ToString()))!.Value;
                 report.SelfTests.Add((device, name, run(device, attached.Space)));
             }
+
+            report.Faults = NewFaults(session, before, functions);
         }
 
         report.Print();
@@ -78,6 +81,11 @@ internal sealed class AttachVerb : FunctionsVerb
         }
 
         return report.Passed ? ExitCode.Ok : ExitCode.No;
+
+        // The fault of the last check, as the kernel saw it; without leave to read its log there is none to show.
+        static IReadOnlyList<(FaultRecord Fault, int Count)> NewFaults(Session session, int before, IReadOnlyList<PciFunction> functions) =>
+            before < 0 || KernelLog.Read(session.Host.Kernel, out IReadOnlyList<string> lines) < before ? []
+            : [.. FaultLog.Parse(lines.Skip(before)).Where(entry => functions.Any(function => entry.Fault.Device?.StartsWith(function.Address.ToString(), StringComparison.Ordinal) == true))];
 
         void Signal(PosixSignalContext context)
         {

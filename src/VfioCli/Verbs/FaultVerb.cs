@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text.Json;
 using CommandLine;
 using CommandLine.Text;
 using IommuFd.Native;
@@ -35,18 +36,7 @@ internal sealed class FaultVerb : HostVerb
                 writer.WriteStartArray("faults");
                 foreach ((FaultRecord fault, int count) in faults)
                 {
-                    writer.WriteStartObject();
-                    writer.WriteString("family", fault.Family);
-                    writer.WriteString("device", fault.Device);
-                    writer.WriteString("access", fault.Access);
-                    writer.WriteString("address", fault.Address is { } address ? $"0x{address:x}" : null);
-                    writer.WriteNumberOrNull("pasid", fault.Pasid);
-                    writer.WriteString("code", fault.Code);
-                    writer.WriteString("class", fault.Class.ToString());
-                    writer.WriteString("reason", fault.Reason);
-                    writer.WriteString("advice", fault.Advice);
-                    writer.WriteNumber("count", count);
-                    writer.WriteEndObject();
+                    Write(writer, fault, count);
                 }
 
                 writer.WriteEndArray();
@@ -74,6 +64,23 @@ internal sealed class FaultVerb : HostVerb
         }
 
         return ExitCode.Ok;
+    }
+
+    /// <summary>A fault as every document has it.</summary>
+    internal static void Write(Utf8JsonWriter writer, FaultRecord fault, int count)
+    {
+        writer.WriteStartObject();
+        writer.WriteString("family", fault.Family);
+        writer.WriteString("device", fault.Device);
+        writer.WriteString("access", fault.Access);
+        writer.WriteString("address", fault.Address is { } address ? $"0x{address:x}" : null);
+        writer.WriteNumberOrNull("pasid", fault.Pasid);
+        writer.WriteString("code", fault.Code);
+        writer.WriteString("class", fault.Class.ToString());
+        writer.WriteString("reason", fault.Reason);
+        writer.WriteString("advice", fault.Advice);
+        writer.WriteNumber("count", count);
+        writer.WriteEndObject();
     }
 
     private IEnumerable<string> Lines(Session session)
