@@ -49,6 +49,7 @@ internal sealed class Explanation
             explanation.Reserved();
             explanation.Driver();
             explanation.Members();
+            explanation.Token();
             explanation.Node();
             explanation.Holders();
         }
@@ -206,6 +207,17 @@ internal sealed class Explanation
         _checks.Add(_session.Sysfs.Exists("/dev/iommu")
             ? new Check("/dev/iommu", CheckResult.Pass, "there")
             : new Check("/dev/iommu", CheckResult.Fail, "missing", "`modprobe iommufd` (CONFIG_IOMMUFD).", "/dev/iommu=absent"));
+    }
+
+    // A VF of a PF that user space owns: the kernel wants proof that both owners know each other.
+    private void Token()
+    {
+        if (_session.Sysfs.LinkName(Function.Path + "/physfn") is { } physical && DriverClaim.IsVfio(_session.Sysfs.LinkName($"{PciBus.Devices}/{physical}/driver")))
+        {
+            _checks.Add(new Check(
+                "VF token", CheckResult.Warn, $"its physical function {physical} is in user hands, so binding needs the token that its owner has set, else it answers EACCES",
+                "`vfio attach --token UUID`; character devices take tokens since Linux 6.17.", $"{Function.Path}/physfn -> {physical}"));
+        }
     }
 
     private void Holders()

@@ -19,6 +19,10 @@ internal sealed class AttachVerb : FunctionsVerb
     [Option("cookie", Default = "1", MetaValue = "N", HelpText = "The cookie that names the first function in fault reports; the next ones get N+1, N+2, ...")]
     public string Cookie { get; set; } = "1";
 
+    /// <summary>The VF token.</summary>
+    [Option("token", MetaValue = "UUID", HelpText = "The VF token, for VFs whose physical function is in user hands too.")]
+    public string? Token { get; set; }
+
     /// <summary>What to map.</summary>
     [Option("map", MetaValue = "SIZE[@IOVA]", HelpText = "Map memory of this size, at this IOVA or where the kernel chooses; several separated by commas: 2M@0x100000,4K.")]
     public string? Map { get; set; }
@@ -47,6 +51,12 @@ internal sealed class AttachVerb : FunctionsVerb
     public override ExitCode Run(Session session)
     {
         ulong cookie = NumberText.Parse(Cookie, "the cookie");
+        Guid token = default;
+        if (Token is not null && !Guid.TryParse(Token, out token))
+        {
+            throw new CommandFailure(ExitCode.Usage, $"the token '{Token}' is not a UUID.", "Write it as 00112233-4455-6677-8899-aabbccddeeff; `vfio vf token` makes one.");
+        }
+
         IReadOnlyList<MapText> maps = MapText.Parse(Map);
         IReadOnlyList<PciFunction> functions = session.FunctionsAt(Functions);
         if (Selftest && functions.FirstOrDefault(static function => SelfTest.Find(function) is null) is { } unknown)
@@ -58,7 +68,7 @@ internal sealed class AttachVerb : FunctionsVerb
         using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Signal);
         using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Signal);
         using BorrowedDrivers borrowed = BorrowedDrivers.Take(session, functions, Bind);
-        using Attached attached = Attached.Make(session, functions, cookie, maps);
+        using Attached attached = Attached.Make(session, functions, cookie, Token is null ? null : token, maps);
         AttachReport report = new(session, attached, borrowed);
         if (Selftest)
         {

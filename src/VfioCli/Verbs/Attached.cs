@@ -36,7 +36,7 @@ internal sealed class Attached : IDisposable
     /// <summary>Does it all.</summary>
     /// <exception cref="IommuFdException">The kernel refused; what was done is undone.</exception>
     /// <exception cref="CommandFailure">A mapping is not possible.</exception>
-    public static Attached Make(Session session, IReadOnlyList<PciFunction> functions, ulong cookie, IReadOnlyList<MapText> maps)
+    public static Attached Make(Session session, IReadOnlyList<PciFunction> functions, ulong cookie, Guid? token, IReadOnlyList<MapText> maps)
     {
         Stack<IDisposable> resources = new();
         try
@@ -47,7 +47,7 @@ internal sealed class Attached : IDisposable
             foreach (PciFunction function in functions)
             {
                 VfioDeviceFile file = Keep(session.Iommu.OpenDevice(function.Address));
-                attached._devices.Add(Keep(file.Bind(context, cookie++)));
+                attached._devices.Add(Keep(file.Bind(context, cookie++, token)));
                 attached._attachments.Add(Keep(attached._devices[^1].Attach(space)));
             }
 
