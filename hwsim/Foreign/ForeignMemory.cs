@@ -1,4 +1,3 @@
-using System.Globalization;
 using IommuFd.HwSim.Kernel;
 using IommuFd.Native;
 using Libc = IommuFd.Native.Libc;
@@ -20,16 +19,27 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
     /// <summary>Bits of a <see cref="HostAddress"/> that hold the user address; above them is the process's number here, and the sign bit is set.</summary>
     public const int AddressBits = 48;
 
+    /// <summary>Highest number of a process; the bit above tells a shared file from a process.</summary>
+    public const int MostNumber = 0x3fff;
+
     private readonly int _process;
     private readonly ulong _token;
     private readonly Lock _gate = new();
+    private readonly ProcessAreas _areas;
+    private readonly SharedFiles _files;
+    private readonly List<ulong> _held = [];
+    private Shared[] _shared = [];
+    private ulong _pins;
     private int _memory = -1;
 
     /// <summary>The memory of <paramref name="process"/>.</summary>
     /// <param name="process">The process.</param>
-    /// <param name="number">A number of at most 15 bits that no other living process has.</param>
-    public ForeignMemory(ForeignProcess process, int number)
+    /// <param name="number">A number of at most <see cref="MostNumber"/> that no other living process has.</param>
+    /// <param name="files">The files whose pages are shared with it.</param>
+    public ForeignMemory(ForeignProcess process, int number, SharedFiles files)
     {
+        _areas = new ProcessAreas(process.Id);
+        _files = files;
         _token = (1UL << 63) | ((ulong)number << AddressBits);
         Process = process;
         _process = process.Id;
@@ -70,19 +80,124 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
     }
 
     /// <inheritdoc/>
-    public int Pin(ulong address, ulong length, bool writable) =>
-        length == 0 || address + length < address || !Permits(address, address + length, writable) ? -Errno.EFAULT : 0;
+    public int Pin(ulong address, ulong length, bool writable)
+    {
+        var end = address + length;
+        if (length == 0 || end < address)
+        {
+            return -Errno.EFAULT;
+        }
+
+        lock (_gate)
+        {
+            for (var at = address; at < end;)
+            {
+                if (!_areas.Find(at, out var area) || !area.IsReadable || (writable && !area.IsWritable))
+                {
+                    return -Errno.EFAULT;
+                }
+
+                var stop = ulong.Min(area.End, end);
+                if (area.IsShared && _files.TokenOf(_process, in area) is var token and not 0)
+                {
+                    Share(at, stop, token + (at - area.Start) + area.Offset);
+                }
+                else
+                {
+                    Share(at, stop, 0);
+                }
+
+                at = stop;
+            }
+
+            _pins += length;
+        }
+
+        return 0;
+    }
 
     /// <inheritdoc/>
     public void Unpin(ulong address, ulong length)
     {
+        lock (_gate)
+        {
+            _pins -= length;
+            if (_pins == 0)
+            {
+                _shared = [];
+                _held.ForEach(_files.Put);
+                _held.Clear();
+            }
+        }
     }
 
     /// <inheritdoc/>
-    public nint HostAddress(ulong address, ref ulong length) => (nint)(_token | address);
+    public nint HostAddress(ulong address, ref ulong length)
+    {
+        var shared = Volatile.Read(ref _shared);
+        foreach (var piece in shared)
+        {
+            if (address < piece.First)
+            {
+                length = ulong.Min(length, piece.First - address);
+                break;
+            }
+
+            if (address < piece.End)
+            {
+                length = ulong.Min(length, piece.End - address);
+                return (nint)(piece.Token + (address - piece.First));
+            }
+        }
+
+        return (nint)(_token | address);
+    }
+
+    // Pinned from now on: [first, end) is a piece of a shared file, or (token 0) memory of this process alone.
+    private void Share(ulong first, ulong end, ulong token)
+    {
+        if (Array.Exists(_shared, p => p.First <= first && p.End >= end && p.Token + (first - p.First) == token) ||
+            (token == 0 && !Array.Exists(_shared, p => p.First < end && p.End > first)))
+        {
+            return;
+        }
+
+        var pieces = new List<Shared>(_shared.Length + 2);
+        foreach (var piece in _shared)
+        {
+            if (piece.First >= end || piece.End <= first)
+            {
+                pieces.Add(piece);
+                continue;
+            }
+
+            if (piece.First < first)
+            {
+                pieces.Add(piece with { End = first });
+            }
+
+            if (piece.End > end)
+            {
+                pieces.Add(new Shared(end, piece.End, piece.Token + (end - piece.First)));
+            }
+        }
+
+        if (token != 0)
+        {
+            // The file is held until nothing of this process is pinned.
+            _files.Get(token);
+            _held.Add(token);
+            pieces.Add(new Shared(first, end, token));
+        }
+
+        pieces.Sort(static (a, b) => a.First.CompareTo(b.First));
+        Volatile.Write(ref _shared, [.. pieces]);
+    }
+
+    private readonly record struct Shared(ulong First, ulong End, ulong Token);
 
     /// <summary>Which process a <see cref="HostAddress"/> belongs to.</summary>
-    public static int NumberOf(nint token) => (int)((ulong)token >> AddressBits) & 0x7fff;
+    public static int NumberOf(nint token) => (int)((ulong)token >> AddressBits) & MostNumber;
 
     /// <summary>The user address in a <see cref="HostAddress"/>.</summary>
     public static ulong AddressOf(nint token) => (ulong)token & ((1UL << AddressBits) - 1);
@@ -96,6 +211,7 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
+        _areas.Dispose();
         var open = Interlocked.Exchange(ref _memory, -1);
         if (open >= 0)
         {
@@ -137,45 +253,5 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
         }
 
         return 0;
-    }
-
-    // Every byte lies in an area that may be read (and written), and that is memory, not a device's registers.
-    private bool Permits(ulong address, ulong end, bool writable)
-    {
-        var at = address;
-        try
-        {
-            foreach (var line in File.ReadLines($"/proc/{_process}/maps"))
-            {
-                // start-end perms ...
-                var dash = line.IndexOf('-', StringComparison.Ordinal);
-                var space = line.IndexOf(' ', StringComparison.Ordinal);
-                if (!ulong.TryParse(line.AsSpan(dash + 1, space - dash - 1), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var last) || last <= at)
-                {
-                    continue;
-                }
-
-                var first = ulong.Parse(line.AsSpan(0, dash), NumberStyles.HexNumber, CultureInfo.InvariantCulture);
-                if (first > at || line[space + 1] != 'r' || (writable && line[space + 2] != 'w') || line.EndsWith("[vvar]", StringComparison.Ordinal))
-                {
-                    return false;
-                }
-
-                at = last;
-                if (at >= end)
-                {
-                    return true;
-                }
-            }
-        }
-        catch (IOException)
-        {
-            // The process is gone.
-        }
-        catch (UnauthorizedAccessException)
-        {
-        }
-
-        return false;
     }
 }

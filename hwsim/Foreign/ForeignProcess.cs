@@ -12,17 +12,24 @@ internal sealed unsafe class ForeignProcess : SimulatedProcess, IDisposable
     private const int CAP_IPC_LOCK = 14, CAP_SYS_RAWIO = 17, CAP_SYS_RESOURCE = 24;
 
     private readonly ForeignDescriptors _table;
+    private readonly SharedFiles _files;
     private readonly Lock _gate = new();
     private int _descriptors = -1;
     private int _root = -1;
 
     /// <summary>The process <paramref name="id"/> of the host.</summary>
-    public ForeignProcess(int id, int number, SimulatedUser user, ForeignDescriptors table)
+    /// <param name="id">Its process id on the host.</param>
+    /// <param name="number">Its number here.</param>
+    /// <param name="user">Who runs it.</param>
+    /// <param name="table">The open files of the machine.</param>
+    /// <param name="files">The files whose pages are shared with it.</param>
+    public ForeignProcess(int id, int number, SimulatedUser user, ForeignDescriptors table, SharedFiles files)
         : base(user)
     {
         Id = id;
         _table = table;
-        Memory = new ForeignMemory(this, number);
+        _files = files;
+        Memory = new ForeignMemory(this, number, files);
         Pidfd = (int)Libc.Syscall(Libc.SYS_pidfd_open, id, 0, 0, 0, 0, 0);
     }
 
@@ -40,7 +47,8 @@ internal sealed unsafe class ForeignProcess : SimulatedProcess, IDisposable
     {
         get
         {
-            var effective = ulong.TryParse(StatusLine(Id, "CapEff:"), NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var bits) ? bits : 0;
+            // What the host's container withholds from everybody, root has on the simulated machine.
+            var effective = Bits(StatusLine(Id, "CapEff:")) | (UserOf(Id) == 0 ? ~Bits(StatusLine(Environment.ProcessId, "CapBnd:")) : 0);
             return ((effective >> CAP_IPC_LOCK & 1) != 0 ? Capabilities.IpcLock : 0)
                 | ((effective >> CAP_SYS_RAWIO & 1) != 0 ? Capabilities.SysRawIO : 0)
                 | ((effective >> CAP_SYS_RESOURCE & 1) != 0 ? Capabilities.SysResource : 0);
@@ -72,6 +80,25 @@ internal sealed unsafe class ForeignProcess : SimulatedProcess, IDisposable
         var copy = (int)Libc.Syscall(Libc.SYS_pidfd_getfd, Pidfd, descriptor, 0, 0, 0, 0);
         return copy >= 0 ? copy : -Marshal.GetLastPInvokeError();
     }
+
+    /// <inheritdoc/>
+    internal override nint MapFile(int descriptor, ulong start, ulong length)
+    {
+        var token = _files.TokenOf(descriptor, start + length);
+        if (token == 0)
+        {
+            return 0;
+        }
+
+        _files.Get(token);
+        return (nint)(token + start);
+    }
+
+    /// <inheritdoc/>
+    internal override void UnmapFile(nint host, ulong length) => _files.Put((ulong)host);
+
+    /// <inheritdoc/>
+    internal override bool PopulateFile(nint host, ulong length) => _files.Populate(host, length);
 
     /// <summary>What /proc/PID/fd says a descriptor is, such as <c>socket:[4711]</c>.</summary>
     /// <param name="descriptor">The number.</param>
@@ -136,6 +163,8 @@ internal sealed unsafe class ForeignProcess : SimulatedProcess, IDisposable
             }
         }
     }
+
+    private static ulong Bits(string text) => ulong.TryParse(text, NumberStyles.HexNumber, CultureInfo.InvariantCulture, out var bits) ? bits : 0;
 
     private static string StatusLine(int id, string name)
     {

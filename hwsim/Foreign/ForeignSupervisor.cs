@@ -23,7 +23,8 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
     private readonly ConcurrentDictionary<int, ForeignProcess> _byThread = new();
     private readonly Dictionary<int, ForeignProcess> _processes = [];
     private readonly Dictionary<uint, SimulatedUser> _users = [];
-    private readonly ForeignMemory?[] _memories = new ForeignMemory?[1 << 15];
+    private readonly SharedFiles _files = new();
+    private readonly ForeignMemory?[] _memories = new ForeignMemory?[ForeignMemory.MostNumber + 1];
     private readonly Lock _gate = new();
     private readonly int _first;
     private int _numbers;
@@ -67,16 +68,19 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         _stopped = true;
         _descriptors.Drain();
         _descriptors.Dispose();
+        _files.Dispose();
         _listener.Dispose();
     }
 
     /// <inheritdoc/>
-    public bool Read(nint token, void* destination, ulong length) =>
-        _memories[ForeignMemory.NumberOf(token)] is { } memory && memory.ReadPinned(ForeignMemory.AddressOf(token), destination, length);
+    public bool Read(nint token, void* destination, ulong length) => SharedFiles.Owns(token)
+        ? _files.Read(token, destination, length)
+        : _memories[ForeignMemory.NumberOf(token)] is { } memory && memory.ReadPinned(ForeignMemory.AddressOf(token), destination, length);
 
     /// <inheritdoc/>
-    public bool Write(nint token, void* source, ulong length) =>
-        _memories[ForeignMemory.NumberOf(token)] is { } memory && memory.WritePinned(ForeignMemory.AddressOf(token), source, length);
+    public bool Write(nint token, void* source, ulong length) => SharedFiles.Owns(token)
+        ? _files.Write(token, source, length)
+        : _memories[ForeignMemory.NumberOf(token)] is { } memory && memory.WritePinned(ForeignMemory.AddressOf(token), source, length);
 
     private void ServeCalls()
     {
@@ -227,8 +231,8 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
                     _users[uid] = user = new SimulatedUser(uid);
                 }
 
-                process = new ForeignProcess(id, ++_numbers & 0x7fff, user, _descriptors);
-                _memories[_numbers & 0x7fff] = process.Memory;
+                process = new ForeignProcess(id, ++_numbers & ForeignMemory.MostNumber, user, _descriptors, _files);
+                _memories[_numbers & ForeignMemory.MostNumber] = process.Memory;
                 _processes[id] = process;
                 Attach(process);
             }

@@ -59,4 +59,18 @@ public abstract class SimulatedProcess(SimulatedUser user)
         var copy = Native.Libc.Fcntl(descriptor, Native.Libc.F_DUPFD_CLOEXEC, 0);
         return copy < 0 ? -Marshal.GetLastPInvokeError() : copy;
     }
+
+    /// <summary>Makes pages of a memory file reachable under an address of this process, or under a token of <see cref="PhysicalMemory.Remote"/>; 0 when it cannot.</summary>
+    internal virtual nint MapFile(int descriptor, ulong start, ulong length)
+    {
+        var mapping = Native.Libc.Mmap(
+            0, (nuint)length, Native.Libc.PROT_READ | Native.Libc.PROT_WRITE, Native.Libc.MAP_SHARED | Native.Libc.MAP_NORESERVE, descriptor, (long)start);
+        return mapping is > -4096 and < 0 ? 0 : mapping;
+    }
+
+    /// <summary>Takes back a <see cref="MapFile"/>.</summary>
+    internal virtual void UnmapFile(nint host, ulong length) => _ = Native.Libc.Munmap(host, (nuint)length);
+
+    /// <summary>Makes pages of a <see cref="MapFile"/> present; false beyond the file's end.</summary>
+    internal virtual bool PopulateFile(nint host, ulong length) => Native.Libc.Madvise(host, (nuint)length, Native.Libc.MADV_POPULATE_WRITE) == 0;
 }

@@ -22,6 +22,18 @@ public sealed unsafe partial class PhysicalMemory
     /// <remarks>Does not model: page tables in the memory of another process; a walker needs a pointer and finds no memory there.</remarks>
     internal IRemoteMemory? Remote { get; set; }
 
+    /// <summary>Copies at a host address that is pinned, or at a token of <see cref="Remote"/>.</summary>
+    internal bool CopyHost(nint host, void* data, ulong length, bool write)
+    {
+        if (host < 0)
+        {
+            return Remote is { } remote && (write ? remote.Write(host, data, length) : remote.Read(host, data, length));
+        }
+
+        MemoryCopy.Copy(write ? (void*)host : data, write ? data : (void*)host, length);
+        return true;
+    }
+
     private bool ReadRemote(ulong address, void* destination, ulong length) =>
         Remote is { } remote && (nint)TryGetPinned(address, length) is < 0 and var token && remote.Read(token, destination, length);
 

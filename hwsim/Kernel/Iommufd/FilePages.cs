@@ -8,6 +8,7 @@ internal sealed unsafe class FilePages : IPageSource
 {
     private const long TmpfsMagic = 0x01021994, HugetlbfsMagic = 0x958458f6;
 
+    private readonly SimulatedProcess _mapper;
     private readonly nint _mapping;
     private readonly ulong _start;
     private readonly ulong _length;
@@ -15,6 +16,7 @@ internal sealed unsafe class FilePages : IPageSource
     private FilePages(SimulatedProcess process, nint mapping, ulong start, ulong length)
     {
         Process = process;
+        _mapper = process;
         _mapping = mapping;
         _start = start;
         _length = length;
@@ -40,11 +42,9 @@ internal sealed unsafe class FilePages : IPageSource
         }
 
         // A file that cannot be mapped, or is no memory file, is found out when its pages are wanted.
-        var mapping = IsMemoryFile(copy)
-            ? Libc.Mmap(0, (nuint)length, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED | Libc.MAP_NORESERVE, copy, (long)start)
-            : 0;
+        var mapping = IsMemoryFile(copy) ? process.MapFile(copy, start, length) : 0;
         _ = Libc.Close(copy);
-        pages = new FilePages(process, mapping is > -4096 and < 0 ? 0 : mapping, start, length);
+        pages = new FilePages(process, mapping, start, length);
         return 0;
     }
 
@@ -62,7 +62,7 @@ internal sealed unsafe class FilePages : IPageSource
         var here = _mapping + (nint)(address - _start);
 
         // Pages of a memory file that were never written come into being; beyond its end there are none.
-        return Libc.Madvise(here, (nuint)length, Libc.MADV_POPULATE_WRITE) == 0 ? 0 : -Errno.EINVAL;
+        return _mapper.PopulateFile(here, length) ? 0 : -Errno.EINVAL;
     }
 
     /// <inheritdoc/>
@@ -73,7 +73,13 @@ internal sealed unsafe class FilePages : IPageSource
     /// <inheritdoc/>
     public nint HostAddress(ulong address, ref ulong length) => _mapping + (nint)(address - _start);
 
-    internal void Close() => _ = _mapping == 0 ? 0 : Libc.Munmap(_mapping, (nuint)_length);
+    internal void Close()
+    {
+        if (_mapping != 0)
+        {
+            _mapper.UnmapFile(_mapping, _length);
+        }
+    }
 
     private static bool IsMemoryFile(int descriptor)
     {

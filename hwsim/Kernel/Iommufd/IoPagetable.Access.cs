@@ -215,10 +215,14 @@ internal sealed unsafe partial class IoPagetable
 
         if (pages.Source is IUserMemory user)
         {
-            return write ? user.CopyTo(pages.Address + startByte, data, (nuint)length) : user.CopyFrom(pages.Address + startByte, data, (nuint)length);
+            var copied = write ? user.CopyTo(pages.Address + startByte, data, (nuint)length) : user.CopyFrom(pages.Address + startByte, data, (nuint)length);
+            if (copied == 0 || pages.PinnedPages == 0)
+            {
+                return copied;
+            }
         }
 
-        // A file's pages: pinned for as long as it takes.
+        // Pages of a file, or of a process that is gone: pinned for as long as it takes.
         lock (pages)
         {
             var first = startByte / PageSize;
@@ -233,21 +237,17 @@ internal sealed unsafe partial class IoPagetable
             {
                 var piece = length - done;
                 var host = pages.Source.HostAddress(pages.Address + startByte + done, ref piece);
-                if (write)
+                if (!Memory.CopyHost(host, data + done, piece, write))
                 {
-                    Buffer.MemoryCopy(data + done, (void*)host, piece, piece);
-                }
-                else
-                {
-                    Buffer.MemoryCopy((void*)host, data + done, piece, piece);
+                    rc = -Errno.EFAULT;
+                    break;
                 }
 
                 done += piece;
             }
 
             pages.RemoveCover(Memory, first, last);
+            return rc;
         }
-
-        return 0;
     }
 }
