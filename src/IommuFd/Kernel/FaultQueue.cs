@@ -3,8 +3,8 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd;
 
-/// <summary>The page requests of devices, as the kernel gives them: records are read, responses written. <see cref="PageRequests"/> is the comfortable way.</summary>
-public sealed unsafe class FaultQueue : Resource
+/// <summary>The page requests of devices, as the kernel gives them: records are read, responses written. <see cref="ReadAllAsync"/> is the comfortable way.</summary>
+public sealed unsafe partial class FaultQueue : Resource
 {
     private readonly FaultQueueHandle _handle;
     private readonly ReadableWaiter _waiter;
@@ -54,6 +54,14 @@ public sealed unsafe class FaultQueue : Resource
         }
 
         return result >= 0 ? (int)result / sizeof(iommu_hwpt_page_response) : throw Failure.Of("write page responses", (int)result);
+    }
+
+    /// <summary>Writes one response; 0 or -errno, also when the queue is gone.</summary>
+    internal int TryRespond(iommu_hwpt_page_response response)
+    {
+        // SAFETY: the response is on the stack for the length of the call.
+        nint result = _handle.Write((nint)(&response), (nuint)sizeof(iommu_hwpt_page_response));
+        return result >= 0 ? 0 : (int)result;
     }
 
     /// <summary>Waits until there is something to read. One wait at a time.</summary>

@@ -5,7 +5,7 @@ using IommuFd.Native.Uapi;
 namespace IommuFd;
 
 /// <summary>Events of a virtual IOMMU (IOMMUFD_OBJ_VEVENTQ).</summary>
-public sealed unsafe class VirtualEventQueue : Resource
+public sealed unsafe partial class VirtualEventQueue : Resource
 {
     private readonly VirtualIommu _iommu;
     private readonly VirtualEventQueueHandle _handle;

@@ -10,29 +10,35 @@ namespace IommuFd;
 /// </summary>
 public sealed unsafe class DmaBuffer : Resource
 {
-    private readonly MappedMemory _memory;
+    private readonly IDisposable? _memory;
     private readonly MemFdHandle? _file;
     private readonly Manager _manager;
 
-    private DmaBuffer(MappedMemory memory, MemFdHandle? file, ulong pageSize, int numaNode)
+    private DmaBuffer(nint address, ulong length, IDisposable? memory, MemFdHandle? file, ulong pageSize, int numaNode)
     {
+        Address = address;
+        Length = length;
         _memory = memory;
         _file = file;
 
         // A lost buffer stays: a device may still write to it, and a span does not keep it alive. Only Dispose frees.
+        if (memory is MappedMemory own)
+        {
 #pragma warning disable CA1816
-        GC.SuppressFinalize(memory);
+            GC.SuppressFinalize(own);
 #pragma warning restore CA1816
+        }
+
         PageSize = pageSize;
         NumaNode = numaNode;
         _manager = new Manager(this);
     }
 
     /// <summary>The process address of the first byte, aligned to <see cref="PageSize"/>.</summary>
-    public nint Address => _memory.Address;
+    public nint Address { get; }
 
     /// <summary>Bytes, a multiple of <see cref="PageSize"/>.</summary>
-    public ulong Length => _memory.Length;
+    public ulong Length { get; }
 
     /// <summary>The page size obtained, in bytes; smaller than the one asked for when the pool was empty.</summary>
     public ulong PageSize { get; }
@@ -63,7 +69,7 @@ public sealed unsafe class DmaBuffer : Resource
         ArgumentOutOfRangeException.ThrowIfGreaterThan((ulong)length, Length - offset, nameof(length));
 
         // SAFETY: offset + length lies inside the mapping, which is unmapped only after the last holder of this buffer is gone.
-        return new Span<byte>((void*)(_memory.Address + (nint)offset), length);
+        return new Span<byte>((void*)(Address + (nint)offset), length);
     }
 
     /// <summary>The elements at <paramref name="offset"/>, for rings and tables that a device shares.</summary>
@@ -75,6 +81,19 @@ public sealed unsafe class DmaBuffer : Resource
     /// <exception cref="ArgumentOutOfRangeException">It is not inside the buffer.</exception>
     public ref T At<T>(ulong offset)
         where T : unmanaged => ref Slice<T>(offset, 1)[0];
+
+    /// <summary>Takes memory that somebody else allocated: not the garbage collector's, on pages of its own, and not to be freed before this is.</summary>
+    /// <param name="address">The first byte, page-aligned.</param>
+    /// <param name="length">Bytes, whole pages.</param>
+    /// <param name="keepAlive">Disposed when neither this nor a mapping needs the memory any more; null when the caller sees to it.</param>
+    /// <exception cref="ArgumentException">The memory is not whole pages: a device would reach its neighbours.</exception>
+    public static DmaBuffer Adopt(nint address, ulong length, IDisposable? keepAlive)
+    {
+        ulong mask = (ulong)Libc.PageSize - 1;
+        return length != 0 && (((ulong)address | length) & mask) == 0
+            ? new DmaBuffer(address, length, keepAlive, null, (ulong)Libc.PageSize, -1)
+            : throw new ArgumentException($"0x{length:x} bytes at 0x{address:x} are not whole pages: a device would reach what lies beside them.", nameof(address));
+    }
 
     internal static DmaBuffer Allocate(IommuHost host, ulong length, DmaBufferOptions options)
     {
@@ -148,13 +167,13 @@ public sealed unsafe class DmaBuffer : Resource
             node = -1; // a preference that the machine cannot follow; reported through NumaNode
         }
 
-        buffer = new DmaBuffer(memory, file, page, node);
+        buffer = new DmaBuffer(address, length, memory, file, page, node);
         return 0;
     }
 
     private protected override void Free()
     {
-        _memory.Dispose();
+        _memory?.Dispose();
         _file?.Dispose();
     }
 

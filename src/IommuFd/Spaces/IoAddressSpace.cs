@@ -4,7 +4,7 @@ namespace IommuFd;
 /// One I/O address space (the proposal's IOASID): which memory an IOVA stands for, for every device attached to it. A root: its page table is the kernel's,
 /// changed with <see cref="Map(DmaBuffer, DmaAccess)"/> and the disposal of the <see cref="Mapping"/>.
 /// </summary>
-public sealed class IoAddressSpace : Resource
+public sealed partial class IoAddressSpace : Resource
 {
     private readonly Ioas _ioas;
     private readonly Lock _gate = new();
@@ -100,7 +100,9 @@ public sealed class IoAddressSpace : Resource
                 where = _ioas.Map(address, length, access);
             }
 
-            return new Mapping(this, buffer, where, offset, length, access);
+            Mapping mapping = new(this, buffer, where, offset, length, access);
+            _mappings.Add(mapping);
+            return mapping;
         }
         catch
         {
@@ -120,6 +122,8 @@ public sealed class IoAddressSpace : Resource
             _alignment = alignment;
         }
     }
+
+    internal void Forget(Mapping mapping) => _mappings.Remove(mapping);
 
     internal void KeepUntilDestroyed(DmaBuffer buffer)
     {

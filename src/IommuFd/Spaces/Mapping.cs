@@ -28,6 +28,9 @@ public sealed class Mapping : Resource
     /// <summary>Where in <see cref="Buffer"/> the mapping starts, in bytes.</summary>
     public ulong Offset { get; }
 
+    /// <summary>The process address of the first byte.</summary>
+    internal ulong Address => (ulong)Buffer.Address + Offset;
+
     /// <summary>Bytes.</summary>
     public ulong Length { get; }
 
@@ -37,6 +40,7 @@ public sealed class Mapping : Resource
     // A mapping that cannot be removed still lets devices at the memory: then the memory stays as long as the address space.
     private protected override void Free()
     {
+        Space.Forget(this); // before the IOVA can be given out again
         ulong length = Length;
         int result = Space.Ioas.UnmapCall(Iova, ref length);
         if (result < 0 && result != -Errno.ENOENT)

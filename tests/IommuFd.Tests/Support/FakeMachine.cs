@@ -133,6 +133,29 @@ internal sealed unsafe class FakeMachine
 
                 MemoryMarshal.Cast<IovaRange, byte>(Ranges).CopyTo(new Span<byte>((void*)ranges->allowed_iovas, Ranges.Length * 16));
                 break;
+            case IOMMU_HWPT_ALLOC:
+                ((iommu_hwpt_alloc*)argument)->out_hwpt_id = _nextId++;
+                break;
+            case IOMMU_VIOMMU_ALLOC:
+                ((iommu_viommu_alloc*)argument)->out_viommu_id = _nextId++;
+                break;
+            case IOMMU_FAULT_QUEUE_ALLOC:
+                iommu_fault_alloc* fault = (iommu_fault_alloc*)argument;
+                (fault->out_fault_id, fault->out_fault_fd) = (_nextId++, (uint)NewQueue());
+                break;
+            case IOMMU_VEVENTQ_ALLOC:
+                iommu_veventq_alloc* events = (iommu_veventq_alloc*)argument;
+                (events->out_veventq_id, events->out_veventq_fd) = (_nextId++, (uint)NewQueue());
+                break;
+            case IOMMU_HWPT_GET_DIRTY_BITMAP:
+                iommu_hwpt_get_dirty_bitmap* dirty = (iommu_hwpt_get_dirty_bitmap*)argument;
+                foreach (ulong page in Dirty.Where(page => page >= dirty->iova && page - dirty->iova < dirty->length))
+                {
+                    ulong bit = (page - dirty->iova) / dirty->page_size;
+                    ((ulong*)dirty->data)[bit / 64] |= 1UL << (int)(bit % 64);
+                }
+
+                break;
             case VFIO_DEVICE_BIND_IOMMUFD:
                 ((vfio_device_bind_iommufd*)argument)->out_devid = _nextId++;
                 break;
@@ -159,6 +182,37 @@ internal sealed unsafe class FakeMachine
 
     /// <summary>What IOMMU_IOAS_IOVA_RANGES answers.</summary>
     internal IovaRange[] Ranges { get; set; } = [new(0, 0xfedfffff), new(0xfef00000, ulong.MaxValue)];
+
+    /// <summary>IOVAs that IOMMU_HWPT_GET_DIRTY_BITMAP reports.</summary>
+    internal List<ulong> Dirty { get; } = [];
+
+    /// <summary>The far end of the last fault or event queue: what is written there is read from the queue.</summary>
+    internal int QueueFarEnd { get; private set; }
+
+    internal void Deliver<T>(params ReadOnlySpan<T> records)
+        where T : unmanaged
+    {
+        fixed (T* pointer = records)
+        {
+            Assert.Equal(records.Length * sizeof(T), _linux.Write(QueueFarEnd, (nint)pointer, (nuint)(records.Length * sizeof(T))));
+        }
+    }
+
+    internal iommu_hwpt_page_response[] Responses()
+    {
+        iommu_hwpt_page_response* responses = stackalloc iommu_hwpt_page_response[16];
+        PollDescriptor ready = new() { Descriptor = QueueFarEnd, Events = Libc.POLLIN };
+        return _linux.Poll((nint)(&ready), 1, 0) == 0 ? []
+            : new Span<iommu_hwpt_page_response>(responses, (int)_linux.Read(QueueFarEnd, (nint)responses, 128) / 8).ToArray();
+    }
+
+    private int NewQueue()
+    {
+        int* pair = stackalloc int[2];
+        Assert.True(_linux.SocketPair(Libc.SOCK_SEQPACKET | Libc.SOCK_CLOEXEC | Libc.SOCK_NONBLOCK, (nint)pair) >= 0);
+        QueueFarEnd = pair[1];
+        return Real(pair[0], "queue");
+    }
 
     /// <summary>The descriptors of the last VFIO_DEVICE_SET_IRQS.</summary>
     internal int[] EventFds { get; private set; } = [];

@@ -1,0 +1,77 @@
+using IommuFd.Native.Uapi;
+
+namespace IommuFd;
+
+/// <summary>One page that a device asks for.</summary>
+/// <param name="Address">The address that faulted.</param>
+/// <param name="Access">The access asked for.</param>
+/// <param name="Length">How many bytes the device will want, 0 when it does not say.</param>
+public readonly record struct FaultingPage(ulong Address, iommu_hwpt_pgfault_perm Access, uint Length);
+
+/// <summary>
+/// A group of page requests that one response answers. The device waits for it, so it cannot be forgotten: a request that is disposed or lost without an
+/// answer is answered with "invalid".
+/// </summary>
+public sealed class PageRequest : IDisposable
+{
+    private readonly FaultQueue _queue;
+    private readonly uint _kernelCookie;
+    private int _answered;
+
+    internal PageRequest(FaultQueue queue, in iommu_hwpt_pgfault last, ulong? cookie, IReadOnlyList<FaultingPage> pages)
+    {
+        _queue = queue;
+        _kernelCookie = last.cookie;
+        DeviceId = last.dev_id;
+        Cookie = cookie;
+        Pasid = (last.flags & (uint)iommu_hwpt_pgfault_flags.IOMMU_PGFAULT_FLAGS_PASID_VALID) != 0 ? last.pasid : null;
+        Group = last.grpid;
+        Pages = pages;
+    }
+
+    /// <summary>Answers what nobody answered.</summary>
+    ~PageRequest() => _ = TryAnswer(iommufd_page_response_code.IOMMUFD_PAGE_RESP_INVALID);
+
+    /// <summary>The name that the device was bound with; null when it was bound without this library.</summary>
+    public ulong? Cookie { get; }
+
+    /// <summary>The kernel's id of the device.</summary>
+    public uint DeviceId { get; }
+
+    /// <summary>The PASID of the access, or null.</summary>
+    public uint? Pasid { get; }
+
+    /// <summary>The device's number of the group.</summary>
+    public uint Group { get; }
+
+    /// <summary>The pages, in the order in which the device asked.</summary>
+    public IReadOnlyList<FaultingPage> Pages { get; }
+
+    /// <summary>The pages are mapped now: the device tries again.</summary>
+    /// <exception cref="IommuFdException">The device or its table is gone.</exception>
+    public void Complete() => Answer(iommufd_page_response_code.IOMMUFD_PAGE_RESP_SUCCESS);
+
+    /// <summary>The pages cannot be mapped: the device gives the access up.</summary>
+    /// <exception cref="IommuFdException">The device or its table is gone.</exception>
+    public void Refuse() => Answer(iommufd_page_response_code.IOMMUFD_PAGE_RESP_INVALID);
+
+    /// <summary>Refuses unless it was answered.</summary>
+    public void Dispose()
+    {
+        _ = TryAnswer(iommufd_page_response_code.IOMMUFD_PAGE_RESP_INVALID);
+        GC.SuppressFinalize(this);
+    }
+
+    private void Answer(iommufd_page_response_code code)
+    {
+        int result = TryAnswer(code);
+        GC.SuppressFinalize(this);
+        if (result < 0)
+        {
+            throw Failure.Of("write page responses", result);
+        }
+    }
+
+    private int TryAnswer(iommufd_page_response_code code) =>
+        Interlocked.Exchange(ref _answered, 1) == 0 ? _queue.TryRespond(new iommu_hwpt_page_response { cookie = _kernelCookie, code = (uint)code }) : 0;
+}
