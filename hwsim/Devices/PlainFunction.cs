@@ -51,7 +51,7 @@ internal sealed class PlainFunction : PciDevice, IDeviceMemory, IDisposable
     {
         lock (Gate)
         {
-            return _isMemory[bar] ? _memory[bar] ??= new DeviceMemory(new LinuxKernel(), Bars[bar]!.Value.Size) : null;
+            return _isMemory[bar] ? _memory[bar] ??= new DeviceMemory(new LinuxKernel(), Bars[bar]!.Value.Size, bar) : null;
         }
     }
 

@@ -11,7 +11,7 @@ internal sealed unsafe partial class ForeignSupervisor
     {
         var number = call.Number;
         var descriptor = (int)call.Arguments[number == _calls.mmap ? 4 : 0];
-        var file = _descriptors.Get(process, descriptor);
+        var file = FileOf(in call, process, descriptor);
         if (file is null)
         {
             _listener.Continue(call.Id);
@@ -118,12 +118,25 @@ internal sealed unsafe partial class ForeignSupervisor
         return done;
     }
 
-    // The host cannot be told to map another descriptor than the one it was asked for, so memory is mapped by way of the program's own number: it becomes
-    // the memory's descriptor for as long as the host's mmap takes.
+    // The host's mmap can be let through, but not be told to map another descriptor. So the program's number becomes the memory file's for as long as that takes.
     private void Map(in SeccompCall call, ForeignProcess process, SimulatedFile file, int descriptor)
     {
-        _ = descriptor;
-        Finish(in call, process, file, -Errno.ENODEV);
+        var rc = file.MapSource((nuint)call.Arguments[1], (int)call.Arguments[2], (int)call.Arguments[3], (long)call.Arguments[5] & ~SeccompFilter.RegionBias, out var memory);
+        if (rc == 0)
+        {
+            rc = _mappings.Lend(_listener, call.Id, process, descriptor, file.ForMapping((long)call.Arguments[5] & ~SeccompFilter.RegionBias), memory);
+        }
+
+        Traced?.Invoke(new ForeignCall(call.Number, process, file, (ulong)descriptor, call.Arguments[1], call.Arguments[2], call.Arguments[5], rc));
+        file.Put();
+        if (rc == 0)
+        {
+            _listener.Continue(call.Id);
+        }
+        else
+        {
+            _listener.Answer(call.Id, rc);
+        }
     }
 
     private void Status(in SeccompCall call, ForeignProcess process, SimulatedFile file)

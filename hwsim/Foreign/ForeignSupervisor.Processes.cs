@@ -6,7 +6,7 @@ namespace IommuFd.HwSim.Foreign;
 /// <summary>The ends of things: files that were closed, processes that ended, the last program of the filter.</summary>
 internal sealed unsafe partial class ForeignSupervisor
 {
-    private const ulong HangupsToken = ulong.MaxValue, ListenerToken = ulong.MaxValue - 1;
+    private const ulong HangupsToken = ulong.MaxValue, ListenerToken = ulong.MaxValue - 1, MappingsToken = ulong.MaxValue - 2;
 
     private readonly LinuxKernel _real = new();
     private readonly int _ends = Libc.EpollCreate(Libc.EPOLL_CLOEXEC);
@@ -20,6 +20,7 @@ internal sealed unsafe partial class ForeignSupervisor
     private void WatchEnds()
     {
         _ = _real.EpollControl(_ends, Libc.EPOLL_CTL_ADD, _descriptors.Hangups, Libc.EPOLLIN, HangupsToken);
+        _ = _real.EpollControl(_ends, Libc.EPOLL_CTL_ADD, _mappings.Closings, Libc.EPOLLIN, MappingsToken);
         _ = _real.EpollControl(_ends, Libc.EPOLL_CTL_ADD, _listener.Descriptor, 0, ListenerToken);
         var ready = stackalloc EpollReady[8];
         while (!_stopped)
@@ -31,6 +32,9 @@ internal sealed unsafe partial class ForeignSupervisor
                 {
                     case HangupsToken:
                         _descriptors.Drain();
+                        break;
+                    case MappingsToken:
+                        _mappings.Drain();
                         break;
                     case ListenerToken:
                         _ = _real.EpollControl(_ends, Libc.EPOLL_CTL_DEL, _listener.Descriptor, 0, 0);
@@ -47,7 +51,7 @@ internal sealed unsafe partial class ForeignSupervisor
     private void Ended(int id)
     {
         // Its descriptors are closed by now: they are released before it is forgotten.
-        _descriptors.Drain();
+        Drain();
         lock (_gate)
         {
             if (!_processes.Remove(id, out var process))

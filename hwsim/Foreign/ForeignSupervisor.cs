@@ -20,6 +20,7 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
     private readonly SeccompListener _listener;
     private readonly ForeignDescriptors _descriptors;
     private readonly MachineView _view;
+    private readonly ForeignMappings _mappings = new();
     private readonly ConcurrentDictionary<int, ForeignProcess> _byThread = new();
     private readonly Dictionary<int, ForeignProcess> _processes = [];
     private readonly Dictionary<uint, SimulatedUser> _users = [];
@@ -60,7 +61,11 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
     }
 
     /// <summary>Releases what was closed until now.</summary>
-    public void Drain() => _descriptors.Drain();
+    public void Drain()
+    {
+        _mappings.Drain();
+        _descriptors.Drain();
+    }
 
     /// <inheritdoc/>
     public void Dispose()
@@ -68,6 +73,7 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         _stopped = true;
         _descriptors.Drain();
         _descriptors.Dispose();
+        _mappings.Dispose();
         _files.Dispose();
         _listener.Dispose();
     }
@@ -106,6 +112,7 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
     {
         try
         {
+            _mappings.Drain();
             _descriptors.Drain();
             var process = ProcessOf(call.Thread);
             if (process is null || !_listener.IsValid(call.Id))
@@ -164,7 +171,7 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
 
     private void Ioctl(in SeccompCall call, ForeignProcess process)
     {
-        var file = _descriptors.Get(process, (int)call.Arguments[0]);
+        var file = FileOf(in call, process, (int)call.Arguments[0]);
         if (file is null)
         {
             _listener.Continue(call.Id);
@@ -181,6 +188,9 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
 
         Finish(in call, process, file, result);
     }
+
+    private SimulatedFile? FileOf(in SeccompCall call, ForeignProcess process, int descriptor) =>
+        _descriptors.Get(process, descriptor) ?? (_mappings.GiveBack(_listener, call.Id, process, descriptor) ? _descriptors.Get(process, descriptor) : null);
 
     // struct vfio_region_info: the offset is its last field.
     private static void BiasRegion(ForeignProcess process, ulong argument)

@@ -17,7 +17,7 @@ internal static class SeccompFilter
     /// Added to every offset that a program is told for a VFIO region, so that an access is recognised by its offset even when the descriptor was
     /// moved by dup2 or came through a socket. No ordinary file reaches 4 EiB.
     /// </summary>
-    public const long RegionBias = 1L << 62;
+    public const long RegionBias = Devices.DeviceMemory.MapBias;
 
     /// <summary>Longest write to descriptor 1 that is looked at: a sysfs attribute takes one page at most.</summary>
     public const int ShortWrite = 4096;

@@ -113,6 +113,26 @@ public abstract class SimulatedFile
     /// <param name="offset">Offset in the file.</param>
     public virtual nint Mmap(nint address, nuint length, int protection, int flags, long offset) => -Errno.ENODEV;
 
+    /// <summary>mmap(2) in another process, which must be done by its own mmap: the memory file to map, with the bytes at the offset that was passed there.</summary>
+    /// <param name="length">Bytes.</param>
+    /// <param name="protection">PROT_* of <see cref="Libc"/>.</param>
+    /// <param name="flags">MAP_* of <see cref="Libc"/>.</param>
+    /// <param name="offset">Offset in the file.</param>
+    /// <param name="descriptor">The memory file; it stays this file's.</param>
+    /// <returns>0, or what <see cref="Mmap"/> answers.</returns>
+    public virtual int MapSource(nuint length, int protection, int flags, long offset, out int descriptor)
+    {
+        descriptor = -1;
+        return (int)Mmap(0, length, protection, flags, offset);
+    }
+
+    /// <summary>What a mapping from <paramref name="offset"/> keeps open, with a reference taken (vm_ops open): the file, or something that holds more.</summary>
+    public virtual SimulatedFile ForMapping(long offset)
+    {
+        Get();
+        return this;
+    }
+
     /// <summary>The last reference is gone: the file lets go of everything it holds.</summary>
     protected virtual void Release()
     {

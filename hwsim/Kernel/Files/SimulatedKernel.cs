@@ -115,7 +115,8 @@ internal sealed unsafe class SimulatedKernel : IKernel
 
             // A mapping keeps its file open until the last page of it is gone.
             Forget(result, length);
-            _mappings.Add(result, length, file);
+            _mappings.Add(result, length, file.ForMapping(offset));
+            file.Put();
             return result;
         }
 

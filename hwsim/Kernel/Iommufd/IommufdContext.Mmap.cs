@@ -15,6 +15,20 @@ public sealed partial class IommufdContext
     /// <inheritdoc/>
     public override nint Mmap(nint address, nuint length, int protection, int flags, long offset)
     {
+        var rc = MapSource(length, protection, flags, offset, out var descriptor);
+        if (rc != 0)
+        {
+            return rc;
+        }
+
+        var mapped = Libc.Mmap(address, length, protection, flags, descriptor, offset);
+        return mapped == -1 ? -Marshal.GetLastPInvokeError() : mapped;
+    }
+
+    /// <inheritdoc/>
+    public override int MapSource(nuint length, int protection, int flags, long offset, out int descriptor)
+    {
+        descriptor = -1;
         if ((flags & Libc.MAP_SHARED) == 0)
         {
             return -Errno.EINVAL;
@@ -33,8 +47,38 @@ public sealed partial class IommufdContext
                 return -Errno.ENXIO;
             }
 
-            var mapped = Libc.Mmap(address, length, protection, flags, pages.Descriptor, 0);
-            return mapped == -1 ? -Marshal.GetLastPInvokeError() : mapped;
+            descriptor = pages.Descriptor;
+            return 0;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override SimulatedFile ForMapping(long offset)
+    {
+        lock (_mmaps)
+        {
+            return _mmaps.Find(m => m.Offset == (ulong)offset) is { } pages ? new ViommuMapping(this, pages.Owner) : base.ForMapping(offset);
+        }
+    }
+
+    // A mapping keeps the object whose memory it is, so that it cannot be destroyed.
+    private sealed class ViommuMapping : SimulatedFile
+    {
+        private readonly IommufdContext _context;
+        private readonly IommufdObject _owner;
+
+        public ViommuMapping(IommufdContext context, IommufdObject owner)
+        {
+            _context = context;
+            _owner = owner;
+            context.Get();
+            owner.AddUser();
+        }
+
+        protected override void Release()
+        {
+            _owner.DropUser();
+            _context.Put();
         }
     }
 

@@ -12,8 +12,8 @@ internal sealed unsafe class ViommuPages
         Offset = offset;
         Length = length;
         Descriptor = Libc.MemFdCreate("iommufd", Libc.MFD_CLOEXEC);
-        _ = Libc.Ftruncate(Descriptor, (long)length);
-        _ = Libc.Pwrite(Descriptor, (nint)(&firstWord), sizeof(uint), 0);
+        _ = Libc.Ftruncate(Descriptor, (long)(offset + length));
+        _ = Libc.Pwrite(Descriptor, (nint)(&firstWord), sizeof(uint), (long)offset);
     }
 
     internal IommufdObject Owner { get; }
@@ -23,7 +23,7 @@ internal sealed unsafe class ViommuPages
 
     internal ulong Length { get; }
 
-    /// <summary>A memory file with the content.</summary>
+    /// <summary>A memory file with the content at <see cref="Offset"/>.</summary>
     internal int Descriptor { get; }
 
     internal void Close() => _ = Libc.Close(Descriptor);

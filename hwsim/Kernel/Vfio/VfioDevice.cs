@@ -276,6 +276,13 @@ internal abstract class VfioDevice(VfioCore core, string name, IommuDevice iommu
     /// <summary>Maps a region.</summary>
     public virtual nint Mmap(nint address, nuint length, int protection, int flags, long offset) => -Errno.EINVAL;
 
+    /// <summary>The memory file behind a region, with its bytes at <see cref="Devices.DeviceMemory.MapBias"/> + offset.</summary>
+    public virtual int MapSource(nuint length, int flags, long offset, out int descriptor)
+    {
+        descriptor = -1;
+        return -Errno.EINVAL;
+    }
+
     /// <summary>The kernel wants the device back.</summary>
     public virtual void Request(uint count)
     {

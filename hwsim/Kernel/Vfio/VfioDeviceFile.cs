@@ -124,6 +124,13 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
         Volatile.Read(ref _accessGranted) ? Device.Mmap(address, length, protection, flags, offset) : -Errno.EINVAL;
 
     /// <inheritdoc/>
+    public override int MapSource(nuint length, int protection, int flags, long offset, out int descriptor)
+    {
+        descriptor = -1;
+        return Volatile.Read(ref _accessGranted) ? Device.MapSource(length, flags, offset, out descriptor) : -Errno.EINVAL;
+    }
+
+    /// <inheritdoc/>
     protected override void Release()
     {
         if (Group is not null)

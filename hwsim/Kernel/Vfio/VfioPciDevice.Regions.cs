@@ -54,18 +54,23 @@ internal sealed unsafe partial class VfioPciDevice
     public override nint Write(ulong buffer, nuint count, long offset, IUserMemory user) => Move(buffer, count, offset, user, write: true);
 
     /// <inheritdoc/>
-    public override nint Mmap(nint address, nuint length, int protection, int flags, long offset)
+    public override nint Mmap(nint address, nuint length, int protection, int flags, long offset) =>
+        Mappable(length, flags, offset) is { } memory ? memory.Mmap(address, length, protection, flags, offset & OffsetMask) : -Errno.EINVAL;
+
+    /// <inheritdoc/>
+    public override int MapSource(nuint length, int flags, long offset, out int descriptor)
+    {
+        var memory = Mappable(length, flags, offset);
+        descriptor = memory?.Descriptor ?? -1;
+        return memory is null ? -Errno.EINVAL : 0;
+    }
+
+    private DeviceMemory? Mappable(nuint length, int flags, long offset)
     {
         long index = offset >> OffsetShift;
-        ulong start = (ulong)(offset & OffsetMask);
         ulong rounded = ((ulong)length + 4095) & ~4095UL;
-        if (index is < 0 or >= Vfio.VFIO_PCI_ROM_REGION_INDEX || (flags & Native.Libc.MAP_SHARED) == 0 || Memory((int)index) is not { } memory
-            || start + rounded > ((Function.Resources[index].Length + 4095) & ~4095UL))
-        {
-            return -Errno.EINVAL;
-        }
-
-        return memory.Mmap(address, length, protection, flags, (long)start);
+        return index is < 0 or >= Vfio.VFIO_PCI_ROM_REGION_INDEX || (flags & Native.Libc.MAP_SHARED) == 0
+            || (ulong)(offset & OffsetMask) + rounded > ((Function.Resources[index].Length + 4095) & ~4095UL) ? null : Memory((int)index);
     }
 
     private int MsixBar => Function.Msix == 0 ? -1 : (int)(Function.Read(Function.Msix + PCI_MSIX_TABLE, 4) & 7);
