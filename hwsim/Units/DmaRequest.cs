@@ -46,6 +46,15 @@ public struct DmaTranslation
     /// <summary>What the translation allows.</summary>
     public DmaAccess Allowed;
 
+    /// <summary>The address is an interrupt file: writes of 4 bytes are messages.</summary>
+    public bool IsMessage;
+
+    /// <summary>Where the notice of a memory-resident interrupt file goes; 0 when the message itself goes to <see cref="Output"/>.</summary>
+    public ulong Notice;
+
+    /// <summary>Data of that notice.</summary>
+    public uint NoticeId;
+
     /// <summary>The unit's fault code, in its own data book's numbers; 0 when there is a translation or the unit gives no code.</summary>
     public uint Reason;
 }

@@ -111,12 +111,32 @@ public abstract unsafe class IommuUnit
     /// <param name="data">Message data.</param>
     protected virtual void OnMessage(ushort requesterId, ulong address, uint data) => Interrupts?.Message(requesterId, address, data);
 
+    /// <summary>A write to an interrupt file.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="translation">Its translation, with <see cref="DmaTranslation.IsMessage"/>.</param>
+    /// <param name="data">The first 4 bytes.</param>
+    /// <param name="length">Bytes of the write.</param>
+    protected virtual DmaStatus WriteMessage(in DmaRequest request, in DmaTranslation translation, uint data, ulong length) => DmaStatus.NoMemory;
+
     private DmaStatus Move(ushort requesterId, uint pasid, ulong iova, byte* device, ulong length, DmaAccess access)
     {
         while (length != 0)
         {
             if (!Translate(new DmaRequest(requesterId, pasid, iova, access), out var translation))
                 return DmaStatus.Fault;
+            if (translation.IsMessage)
+            {
+                // Reads of an interrupt file give zeros; a write is a message.
+                var word = (uint)0;
+                if (access == DmaAccess.Read)
+                    new Span<byte>(device, (int)Math.Min(length, 4096)).Clear();
+                else
+                    Buffer.MemoryCopy(device, &word, 4, Math.Min(length, 4));
+                return access == DmaAccess.Read
+                    ? DmaStatus.Success
+                    : WriteMessage(new DmaRequest(requesterId, pasid, iova, access), translation, word, length);
+            }
+
             var piece = Math.Min(length, (1UL << translation.SizeLg2) - (iova & ((1UL << translation.SizeLg2) - 1)));
             var wanted = piece;
             var memory = Memory.TryGetSome(translation.Output, ref piece);

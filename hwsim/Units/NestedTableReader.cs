@@ -21,6 +21,9 @@ internal unsafe struct NestedTableReader<TSecond>(PhysicalMemory memory, PageTab
     /// <summary>The address that was being translated when it failed.</summary>
     public ulong Address { get; private set; }
 
+    /// <summary>True when it failed as a write: an accessed or dirty bit was to be set.</summary>
+    public bool Writing { get; private set; }
+
     /// <inheritdoc/>
     public byte* Entry(ulong address, int length, ref WalkFault fault)
     {
@@ -33,7 +36,11 @@ internal unsafe struct NestedTableReader<TSecond>(PhysicalMemory memory, PageTab
     }
 
     /// <inheritdoc/>
-    public bool CanWrite(ulong address, ref WalkFault fault) => Translate(address, WalkAccess.Read | WalkAccess.Write, ref fault);
+    public bool CanWrite(ulong address, ref WalkFault fault)
+    {
+        Writing = true;
+        return Translate(address, WalkAccess.Read | WalkAccess.Write, ref fault);
+    }
 
     /// <inheritdoc/>
     public readonly void Visit(int level, int index, ulong address, ulong entry, EntryKind kind)
