@@ -46,6 +46,12 @@ public struct DmaTranslation
     /// <summary>What the translation allows.</summary>
     public DmaAccess Allowed;
 
+    /// <summary>The transaction waits for software (Arm stall); the device tries again when it is told to.</summary>
+    public bool IsStalled;
+
+    /// <summary>Names a stalled transaction.</summary>
+    public ushort StallTag;
+
     /// <summary>The address is an interrupt file: writes of 4 bytes are messages.</summary>
     public bool IsMessage;
 
@@ -70,4 +76,7 @@ public enum DmaStatus
 
     /// <summary>The translated address is not memory (on the bus: unsupported request).</summary>
     NoMemory,
+
+    /// <summary>The unit holds the transaction until software has dealt with the fault; the rest is to be tried again then.</summary>
+    Stalled,
 }

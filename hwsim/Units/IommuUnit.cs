@@ -123,7 +123,7 @@ public abstract unsafe class IommuUnit
         while (length != 0)
         {
             if (!Translate(new DmaRequest(requesterId, pasid, iova, access), out var translation))
-                return DmaStatus.Fault;
+                return translation.IsStalled ? DmaStatus.Stalled : DmaStatus.Fault;
             if (translation.IsMessage)
             {
                 // Reads of an interrupt file give zeros; a write is a message.
