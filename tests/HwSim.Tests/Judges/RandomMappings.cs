@@ -12,7 +12,8 @@ public sealed class RandomMappings(Random random)
     /// <param name="count">Areas to try.</param>
     /// <param name="outputs">Where the areas go: ranges of physical addresses.</param>
     /// <param name="permissions">What an area may allow.</param>
-    public void Fill<TFormat>(PageTable<TFormat> table, int count, (ulong First, ulong Last)[] outputs, PageAttributes[] permissions)
+    /// <param name="alignLg2">log2 of what outputs are multiples of, at least.</param>
+    public void Fill<TFormat>(PageTable<TFormat> table, int count, (ulong First, ulong Last)[] outputs, PageAttributes[] permissions, int alignLg2 = 0)
         where TFormat : struct, IPageTableFormat
     {
         _areas.Clear();
@@ -29,7 +30,7 @@ public sealed class RandomMappings(Random random)
             var (first, last) = outputs[random.Next(outputs.Length)];
             if (last - first < size * 2)
                 size = granule;
-            var output = (first + ((ulong)random.NextInt64() % (last - first))) & ~(size - 1);
+            var output = (first + ((ulong)random.NextInt64() % (last - first))) & ~(Math.Max(size, 1UL << alignLg2) - 1);
             // Near the last area as often as anywhere, so that tables are shared.
             var iova = _areas.Count > 0 && random.Next(2) == 0
                 ? _areas[^1].Iova + (((ulong)random.Next(1, 16)) * size)

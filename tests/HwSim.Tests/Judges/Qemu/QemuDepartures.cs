@@ -1,3 +1,5 @@
+using IommuFd.HwSim.PageTables;
+
 namespace HwSim.Tests.Judges.Qemu;
 
 /// <summary>
@@ -6,4 +8,19 @@ namespace HwSim.Tests.Judges.Qemu;
 /// </summary>
 public static class QemuDepartures
 {
+    /// <summary>RISC-V IOMMU: bits of entries that QEMU does not look at. Each applies only where our walk stopped for exactly that reason.</summary>
+    /// <param name="ours">Our walk.</param>
+    /// <param name="cause">QEMU's cause, 0 for a translation.</param>
+    public static string? RiscV(in WalkResult ours, uint cause)
+    {
+        const ulong leaf = 2 | 4 | 8;
+        return ours.Fault switch
+        {
+            WalkFault.Privilege => "PTE.U is not checked",
+            WalkFault.ReservedBits when ours.Entry >> 54 != 0 => "PTE bits 63:54 are not checked",
+            WalkFault.ReservedBits when (ours.Entry & leaf) == 0 && (ours.Entry & 0xD0) != 0 => "D, A and U of a non-leaf PTE are not checked",
+            WalkFault.AddressTooWide when cause is 21 or 23 => "Sv32: an IOVA over 32 bits is called a guest page fault (21, 23)",
+            _ => null,
+        };
+    }
 }
