@@ -30,4 +30,7 @@ public enum PageTableFeatures
 
     /// <summary>Execute permission is enforced (VT-d second stage with execute requests).</summary>
     ExecuteControl = 128,
+
+    /// <summary>Snoop control is not offered: SNP is a reserved bit (VT-d second stage, ECAP.SC = 0).</summary>
+    NoSnoopControl = 256,
 }

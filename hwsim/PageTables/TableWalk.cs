@@ -105,15 +105,17 @@ public static unsafe class TableWalk
 
         if ((access & WalkAccess.FaultOnClearAccessed) != 0 && (attributes & PageAttributes.Accessed) == 0)
             return Fail(ref result, WalkFault.AccessFlag);
+        // Privilege is judged before permissions, as VT-d's fault reasons are ordered (81h before 82h, 85h, 86h); the other books have one code for both.
+        if ((attributes & PageAttributes.User) == 0 ? (access & WalkAccess.Privileged) == 0 && access != WalkAccess.None
+            : (access & (WalkAccess.Privileged | WalkAccess.PrivilegedNotUser)) == (WalkAccess.Privileged | WalkAccess.PrivilegedNotUser))
+            return Fail(ref result, WalkFault.Privilege);
+
         if (((uint)access & ~(uint)attributes & 7) != 0)
         {
             var missing = (uint)access & ~(uint)attributes & 7;
             return Fail(ref result, (missing & 4) != 0 ? WalkFault.Execute : (missing & 2) != 0 ? WalkFault.Write : WalkFault.Read);
         }
 
-        if ((attributes & PageAttributes.User) == 0 ? (access & WalkAccess.Privileged) == 0 && access != WalkAccess.None
-            : (access & (WalkAccess.Privileged | WalkAccess.PrivilegedNotUser)) == (WalkAccess.Privileged | WalkAccess.PrivilegedNotUser))
-            return Fail(ref result, WalkFault.Privilege);
         if ((access & (WalkAccess.FaultOnClearDirty | WalkAccess.Write)) == (WalkAccess.FaultOnClearDirty | WalkAccess.Write)
             && (attributes & PageAttributes.Dirty) == 0)
             return Fail(ref result, WalkFault.AccessFlag);

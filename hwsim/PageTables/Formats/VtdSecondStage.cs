@@ -53,9 +53,10 @@ public readonly struct VtdSecondStage : IPageTableFormat
     public static ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry)
     {
         // Above 1 GiB there are no pages, and where CAP.SLLPS does not offer the size PS is reserved too (table 6 of section 9.8).
+        var snoop = geometry.Has(PageTableFeatures.NoSnoopControl) ? entry & Snp : 0;
         if (level == 0 || (entry & Ps) == 0)
-            return 0;
-        return level > 2 || (geometry.PageSizes & LeafSizes(geometry, level)) == 0 ? Ps : 0;
+            return snoop;
+        return snoop != 0 ? snoop : level > 2 || (geometry.PageSizes & LeafSizes(geometry, level)) == 0 ? Ps : 0;
     }
 
     /// <inheritdoc/>

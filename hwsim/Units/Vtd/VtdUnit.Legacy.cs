@@ -69,5 +69,6 @@ public sealed partial class VtdUnit
     }
 
     private PageTableGeometry SecondStageGeometry(int width, bool dirty) => VtdSecondStage.Geometry(
-        width, Memory.Options.AddressBits, dirty ? PageTableFeatures.DirtyTracking : 0, 0x1000 | ((ulong)(_options.LargePages & 1) << 21) | ((ulong)(_options.LargePages & 2) << 29));
+        width, Memory.Options.AddressBits, (dirty ? PageTableFeatures.DirtyTracking : 0) | (_options.SnoopControl ? 0 : PageTableFeatures.NoSnoopControl),
+        0x1000 | ((ulong)(_options.LargePages & 1) << 21) | ((ulong)(_options.LargePages & 2) << 29));
 }

@@ -179,6 +179,9 @@ public sealed partial class VtdUnit : IommuUnit
         var answered = (request.Access & DmaAccess.TranslationRequest) != 0 && reason is VtdFaultReason.Read or VtdFaultReason.Write
             or VtdFaultReason.FirstStageNotPresent or VtdFaultReason.SecondStageNotPresent or VtdFaultReason.NoRead or VtdFaultReason.NoWrite
             or VtdFaultReason.UserOnSupervisorPage;
+        // FPD silences qualified faults only; reserved bits in the context entry that holds FPD are not among them (section 7.1, column "Qualified").
+        if (reason is VtdFaultReason.ContextReserved or VtdFaultReason.ScalableContextReserved)
+            faultsDisabled = false;
         if (!faultsDisabled && !((request.Access & DmaAccess.TranslationRequest) != 0 && answered))
             RecordFault(request, reason);
         return false;

@@ -34,20 +34,21 @@ public sealed unsafe class GuestMirror(QtestClient qtest, PhysicalMemory memory)
         }
     }
 
-    /// <summary>The first 64-bit word of the arena that the guest's side changed and ours did not, or the other way round; null when all are equal.</summary>
-    public (ulong Address, ulong Ours, ulong Theirs)? FirstDifference()
+    /// <summary>The 64-bit words of the arena that differ between the two sides. The next export makes them equal again.</summary>
+    public IReadOnlyList<(ulong Address, ulong Ours, ulong Theirs)> Differences()
     {
         var theirs = qtest.ReadBlock(memory.Options.ArenaBase, (int)memory.HighWaterBytes);
-        // SAFETY: the arena holds all that was handed out.
-        var ours = new ReadOnlySpan<byte>(memory.TryGet(memory.Options.ArenaBase, memory.HighWaterBytes), theirs.Length);
-        var at = ours.CommonPrefixLength(theirs) & ~7;
-        if (at == theirs.Length)
+        List<(ulong, ulong, ulong)> differences = [];
+        for (var at = 0; at < theirs.Length; at += 8)
         {
-            for (ulong page = 0; page < memory.HighWaterBytes; page += PhysicalMemory.PageSize)
-                _sent[memory.Options.ArenaBase + page] = ours.Slice((int)page, (int)PhysicalMemory.PageSize).ToArray();
-            return null;
+            var word = BitConverter.ToUInt64(theirs, at);
+            memory.Read64(memory.Options.ArenaBase + (ulong)at, out var ours);
+            if (ours != word)
+                differences.Add((memory.Options.ArenaBase + (ulong)at, ours, word));
         }
 
-        return (memory.Options.ArenaBase + (ulong)at, BitConverter.ToUInt64(ours[at..]), BitConverter.ToUInt64(theirs, at));
+        for (var page = 0; page < theirs.Length; page += (int)PhysicalMemory.PageSize)
+            _sent[memory.Options.ArenaBase + (ulong)page] = theirs[page..(page + (int)PhysicalMemory.PageSize)];
+        return differences;
     }
 }

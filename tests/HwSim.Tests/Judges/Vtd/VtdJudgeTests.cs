@@ -39,7 +39,7 @@ public class VtdJudgeTests
             if (((entry ^ damaged) & 0xFFFF_FFFF_F000) != 0)
                 continue;
             bench.Change(address, damaged);
-            bench.Ask(run, VtdBench.Mailbox, run.Random.Next(2) == 0, () => $"{name}, word {(address & 0x3F) / 8} 0x{damaged:x} (was 0x{entry:x})");
+            bench.Ask(run, VtdBench.Target, run.Random.Next(2) == 0, () => $"{name}, word {(address & 0x3F) / 8} 0x{damaged:x} (was 0x{entry:x})");
             bench.Change(address, entry);
         }
 

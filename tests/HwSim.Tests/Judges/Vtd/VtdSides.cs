@@ -17,7 +17,7 @@ public readonly record struct VtdOutcome(bool Reached, uint Reason, bool IsRead 
 /// <summary>The registers of a VT-d unit, QEMU's or ours: the program that drives them is the same.</summary>
 public abstract class VtdSide
 {
-    protected const int Gcmd = 0x18, Rtaddr = 0x20, Ccmd = 0x28, IoTlb = 0xf8, FaultRecord = 0x220;
+    protected const int Gcmd = 0x18, Rtaddr = 0x20, Ccmd = 0x28, FaultStatus = 0x34, IoTlb = 0xf8, FaultRecord = 0x220;
 
     public abstract void Write(int offset, int bytes, ulong value);
 
@@ -29,8 +29,8 @@ public abstract class VtdSide
         Write(Gcmd, 4, 0x8000_0000);
     }
 
-    /// <summary>Invalidates both caches globally.</summary>
-    public void Invalidate()
+    /// <summary>Invalidates the context cache and the IOTLB globally.</summary>
+    public virtual void Invalidate()
     {
         Write(Ccmd, 8, 1UL << 63 | 1UL << 61);
         Write(IoTlb, 8, 1UL << 63 | 1UL << 60);
@@ -41,8 +41,31 @@ public abstract class VtdSide
 }
 
 /// <summary>Our unit.</summary>
-public sealed class OurVtd(VtdUnit unit) : VtdSide
+/// <param name="unit">The unit.</param>
+/// <param name="queue">A page for the invalidation queue; 0 in legacy mode.</param>
+public sealed class OurVtd(VtdUnit unit, ulong queue) : VtdSide
 {
+    private ulong _tail;
+
+    // The PASID cache, which QEMU does not have, can be invalidated through the queue only.
+    public override void Invalidate()
+    {
+        base.Invalidate();
+        if (queue == 0)
+            return;
+        unit.Memory.Write64(queue + _tail, 7 | (3 << 4)); // pasid_cache_invalidate_dsc, all domains
+        if (_tail == 0)
+        {
+            unit.WriteRegister(0x90, 8, queue);
+            unit.WriteRegister(Gcmd, 4, 0x8400_0000);
+        }
+
+        var descriptor = queue + _tail;
+        _tail = (_tail + 16) % 4096;
+        unit.WriteRegister(0x88, 8, _tail);
+        unit.Memory.Write64(descriptor, 0); // it is done, and the page stays as QEMU's side has it
+    }
+
     public override void Write(int offset, int bytes, ulong value) => unit.WriteRegister(offset, bytes, value);
 
     /// <summary>Translates one access; <paramref name="output"/> is where it goes.</summary>
@@ -82,6 +105,7 @@ public sealed class QemuVtd(JudgeMachine machine) : VtdSide
         var qtest = machine.Qtest;
         // A permission fault on a cached translation is not recorded by QEMU: every access is the first one.
         Invalidate();
+        qtest.Write(4, Registers + FaultStatus, 1); // there is one record: a second fault before this overflowed it
         if (!reaches)
         {
             edu.Start(iova, write);
