@@ -33,4 +33,7 @@ public enum PageTableFeatures
 
     /// <summary>Snoop control is not offered: SNP is a reserved bit (VT-d second stage, ECAP.SC = 0).</summary>
     NoSnoopControl = 256,
+
+    /// <summary>Device TLBs are not offered: TM is a reserved bit (VT-d second stage, ECAP.DT = 0).</summary>
+    NoTransientMapping = 512,
 }

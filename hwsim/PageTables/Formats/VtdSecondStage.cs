@@ -4,10 +4,10 @@ namespace IommuFd.HwSim.PageTables;
 /// VT-d second-stage paging: Intel Virtualization Technology for Directed I/O, section 3.7 "Second-Stage Translation" and 9.8/9.9 (entry formats).
 /// 3, 4 or 5 levels for 39, 48 or 57 bits. An entry is present when Read or Write (or, if enforced, Execute) is set.
 /// </summary>
-/// <remarks>Does not model: the memory-type fields of extended mode (EMT, IPAT), the transient-mapping bit.</remarks>
+/// <remarks>Does not model: the memory-type fields of extended mode (EMT, IPAT), what the transient-mapping bit (TM) asks of a device TLB.</remarks>
 public readonly struct VtdSecondStage : IPageTableFormat
 {
-    private const ulong R = 1, W = 2, X = 4, Ps = 1 << 7, A = 1 << 8, D = 1 << 9, Snp = 1 << 11;
+    private const ulong R = 1, W = 2, X = 4, Ps = 1 << 7, A = 1 << 8, D = 1 << 9, Snp = 1 << 11, Tm = 1UL << 62;
     private const ulong Address = 0x000F_FFFF_FFFF_F000;
 
     /// <summary>Geometry for an adjusted guest address width.</summary>
@@ -53,10 +53,10 @@ public readonly struct VtdSecondStage : IPageTableFormat
     public static ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry)
     {
         // Above 1 GiB there are no pages, and where CAP.SLLPS does not offer the size PS is reserved too (table 6 of section 9.8).
-        var snoop = geometry.Has(PageTableFeatures.NoSnoopControl) ? entry & Snp : 0;
+        var reserved = entry & ((geometry.Has(PageTableFeatures.NoSnoopControl) ? Snp : 0) | (geometry.Has(PageTableFeatures.NoTransientMapping) ? Tm : 0));
         if (level == 0 || (entry & Ps) == 0)
-            return snoop;
-        return snoop != 0 ? snoop : level > 2 || (geometry.PageSizes & LeafSizes(geometry, level)) == 0 ? Ps : 0;
+            return reserved;
+        return reserved != 0 ? reserved : level > 2 || (geometry.PageSizes & LeafSizes(geometry, level)) == 0 ? Ps : 0;
     }
 
     /// <inheritdoc/>

@@ -99,6 +99,10 @@ public sealed partial class VtdUnit
 
         if (!TryTranslationType(q0, q2, out var translation))
             return VtdFaultReason.PasidInvalid;
+        // Pointers above the host address width, and the bits below them that have no meaning.
+        var second = translation is VtdTranslation.SecondStage or VtdTranslation.Nested;
+        if ((second && (q0 & ~(AddressMask | 0x3FF)) != 0) || (translation >= VtdTranslation.FirstStage && (q2 & ~(AddressMask | 0xFF)) != 0))
+            return VtdFaultReason.PasidReserved;
         var domain = (ushort)q1;
         var dirty = (q0 & 1 << 9) != 0;
         var firstStage = translation >= VtdTranslation.FirstStage;

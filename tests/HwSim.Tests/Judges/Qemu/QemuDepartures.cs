@@ -36,8 +36,21 @@ public static class QemuDepartures
             return "scalable root entry: the half for the other functions is checked too";
         if (scalable && !ours.Reached && ours.Reason is 0x52 or 0x5a && theirs.Reason is 0 or 0x58)
             return "reserved bits of PASID directory and table entries are not checked";
-        if (scalable && !ours.Reached && ours.Reason == 0 && theirs.Reason is 0x51 or 0x58)
-            return "FPD of a PASID directory entry is not seen when the entry is absent or its address is too wide";
+        if (scalable && !ours.Reached && ours.Reason == 0 && theirs.Reason is 0x51 or 0x58 or 0x5b)
+            return "FPD of a PASID directory or table entry is not seen when the entry is absent or wrong";
+        if (scalable && !ours.Reached && theirs.Reason == 0)
+        {
+            switch (ours.Reason)
+            {
+                case 0x43: return "PRE without DTE is accepted in a scalable context entry";
+                case 0x5b: return "SSADE is accepted although ECAP.SSADS is clear";
+                case 0x7a: return "scalable mode: SNP of a leaf is accepted although ECAP.SC is clear";
+                default: break;
+            }
+        }
+
+        if (mode == VtdMode.FirstStage && ours.Reached && theirs.Reason == 0x80)
+            return "first stage: AW limits the address";
         if (ours with { Reason = 0 } != theirs with { Reason = 0 })
             return null;
         if (scalable && (ours.Reason, theirs.Reason) is (0x39, 1) or (0x3a, 0xa) or (0x41, 2) or (0x42, 0xb))
@@ -47,7 +60,9 @@ public static class QemuDepartures
             (VtdMode.ScalableSecondStage, 0x79 or 0x83 or 0x84 or 0x85 or 0x86 or 0x7a or 0x78, 4 or 5 or 6 or 7 or 0xc) =>
                 "scalable second stage: reasons of legacy mode (4, 5, 6, c)",
             (not VtdMode.Legacy, 0x59, 0x5b) => "a PASID table entry's type is judged before its presence",
-            (VtdMode.FirstStage, >= 0x70 and <= 0x73, 0x81 or 0x85) => "first stage: a table entry's permission is judged before the entries below it",
+            (VtdMode.Legacy, 0xc, 5 or 6) => "second stage: permission is judged before reserved bits",
+            (not VtdMode.Legacy, 0x5a, 3 or 0x73) => "a root pointer that is too wide in a PASID table entry is a table access error (3, 73)",
+            (VtdMode.FirstStage, (>= 0x70 and <= 0x73) or 0x81 or 0x85, 0x81 or 0x85) => "first stage: a table entry's permission is judged before the entries below it",
             _ => null,
         };
     }
@@ -55,8 +70,10 @@ public static class QemuDepartures
     /// <summary>VT-d first stage: accessed and dirty bits after the same accesses.</summary>
     /// <param name="ours">Our entry.</param>
     /// <param name="theirs">QEMU's.</param>
-    public static string? VtdEntry(ulong ours, ulong theirs) =>
-        (ours ^ theirs) == 1 << 6 && (ours & 1 << 6) != 0 && (theirs & 1 << 5) != 0
-            ? "first stage: D is not set by a write to a page whose A is set already"
-            : null;
+    public static string? VtdEntry(ulong ours, ulong theirs) => (ours ^ theirs, ours & ~theirs) switch
+    {
+        (1 << 6, 1 << 6) when (theirs & 1 << 5) != 0 => "first stage: D is not set by a write to a page whose A is set already",
+        (1 << 5, 1 << 5) => "first stage: a table entry whose permission refuses is not marked accessed",
+        _ => null,
+    };
 }

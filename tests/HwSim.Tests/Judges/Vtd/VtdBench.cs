@@ -34,7 +34,7 @@ public sealed class VtdBench : IDisposable
     private readonly VtdMode _mode;
     private readonly OurVtd _ours;
     private readonly QemuVtd _theirs;
-    private Func<ulong, ulong?> _output = null!;
+    private Func<ulong, WalkAccess, WalkResult> _walk = null!;
 
     public VtdBench(VtdMode mode)
     {
@@ -110,7 +110,11 @@ public sealed class VtdBench : IDisposable
                 break;
         }
 
-        _output = iova => table.TryTranslate(iova, out var output) ? output : null;
+        _walk = (iova, access) =>
+        {
+            table.Walker.Translate(iova, access, out var result);
+            return result;
+        };
         _mirror.Export();
         Invalidate();
         return table;
@@ -119,15 +123,22 @@ public sealed class VtdBench : IDisposable
     /// <summary>Asks both for one access and compares.</summary>
     internal void Ask(JudgeRun run, ulong iova, bool write, Func<string> describe)
     {
-        // Damage can point a page at what is not RAM, or at our tables.
-        if (_output(iova) is { } to && !Array.Exists(Ram, r => to >= r.First && to < r.Last) && to >> 13 != MailboxPhysical >> 13)
+        // Damage can point a page at what is not RAM or at our tables, a table at memory that is not mirrored, and can take the mailbox away.
+        var walk = _walk(iova, WalkAccess.None);
+        if ((walk.Ok && !IsRam(walk.Output)) || (walk.Fault == WalkFault.TableOutsideMemory && walk.EntryAddress < 0x1_8000_0000)
+            || !_walk(Mailbox, write ? WalkAccess.Read : WalkAccess.Write).Ok)
             return;
         var ours = _ours.Access(Devfn, iova, write, out var output);
+        if (ours.Reached && !IsRam(output))
+            return;
         if (ours.Reached)
             _ours.Access(Devfn, Mailbox, !write, out _); // what the number is carried with
         var theirs = _theirs.Access(_machine.Edus[0], iova, write, ours.Reached, output, (Mailbox, MailboxPhysical));
         run.Compare(ours, theirs, () => QemuDepartures.Vtd(_mode, ours, theirs), () => $"{(write ? "write" : "read")} 0x{iova:x} (ours 0x{output:x}), {describe()}");
     }
+
+    private static bool IsRam(ulong output) =>
+        Array.Exists(Ram, r => output >= r.First && output < r.Last) || output >> 13 == MailboxPhysical >> 13;
 
     /// <summary>Changes a word on both sides; returns what was there.</summary>
     internal ulong Change(ulong address, ulong value)
