@@ -48,11 +48,14 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
     /// <inheritdoc/>
     public SimulatedProcess Process { get; }
 
-    /// <inheritdoc/>
-    public int CopyFrom(ulong address, void* destination, nuint length) => Transfer(Libc.SYS_process_vm_readv, address, destination, length);
+    /// <summary>Which of the next copies and pins is to fail.</summary>
+    public FailNth Faults { get; } = new();
 
     /// <inheritdoc/>
-    public int CopyTo(ulong address, void* source, nuint length) => Transfer(Libc.SYS_process_vm_writev, address, source, length);
+    public int CopyFrom(ulong address, void* destination, nuint length) => Faults.MustFail() ? -Errno.EFAULT : Transfer(Libc.SYS_process_vm_readv, address, destination, length);
+
+    /// <inheritdoc/>
+    public int CopyTo(ulong address, void* source, nuint length) => Faults.MustFail() ? -Errno.EFAULT : Transfer(Libc.SYS_process_vm_writev, address, source, length);
 
     /// <summary>A string of at most <paramref name="room"/> - 1 bytes: its length, -EFAULT, or -ENAMETOOLONG.</summary>
     public int CopyString(ulong address, byte* destination, int room)
@@ -82,6 +85,11 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
     /// <inheritdoc/>
     public int Pin(ulong address, ulong length, bool writable)
     {
+        if (Faults.MustFail())
+        {
+            return -Errno.ENOMEM;
+        }
+
         var end = address + length;
         if (length == 0 || end < address)
         {

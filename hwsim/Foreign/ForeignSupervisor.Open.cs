@@ -11,6 +11,7 @@ namespace IommuFd.HwSim.Foreign;
 internal sealed unsafe partial class ForeignSupervisor
 {
     private const int MaximumPath = 4096;
+    private const string FailNthPath = "fail-nth";
     private const ulong RESOLVE_IN_ROOT = 0x10;
 
     private void Open(in SeccompCall call, ForeignProcess process, int directory, ulong pathAddress, int flags)
@@ -44,6 +45,13 @@ internal sealed unsafe partial class ForeignSupervisor
     private int OpenMachineFile(in SeccompCall call, ForeignProcess process, string path, int flags, bool closeOnExec, out bool answered)
     {
         answered = false;
+        if (ReferenceEquals(path, FailNthPath))
+        {
+            var failNth = _descriptors.Install(process, new FailNthFile(process.Memory.Faults), closeOnExec, answer: true);
+            answered = failNth >= 0;
+            return failNth;
+        }
+
         var rc = _machine.Files.Status(path, out var status);
         if (rc == 0 && status.Kind == PathKind.Directory)
         {
@@ -137,6 +145,11 @@ internal sealed unsafe partial class ForeignSupervisor
     private string? Resolve(ForeignProcess process, byte* path)
     {
         var text = MemoryMarshal.CreateReadOnlySpanFromNullTerminated(path);
+        if (text.EndsWith("/fail-nth"u8) && text.StartsWith("/proc/"u8))
+        {
+            return FailNthPath;
+        }
+
         if (text.EndsWith("/status"u8) && text.StartsWith("/proc/"u8))
         {
             return "";

@@ -5,25 +5,41 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Foreign;
 
 /// <summary>A <see cref="SimulatedHost"/> as programs see it.</summary>
-internal sealed class SimulatedHostFiles(SimulatedHost host) : IForeignMachine
+internal sealed class SimulatedHostFiles : IForeignMachine
 {
-    /// <inheritdoc/>
-    public ISysfs Files => host.Sysfs;
+    private readonly SimulatedHost _host;
+
+    /// <summary>Shows a machine to programs; it gets what <see cref="FailNth"/> needs of debugfs.</summary>
+    public SimulatedHostFiles(SimulatedHost host)
+    {
+        _host = host;
+        foreach (var kind in (string[])["failslab", "fail_page_alloc", "fail_usercopy"])
+        {
+            var directory = _host.Tree.Directory("/sys/kernel/debug/" + kind);
+            foreach (var name in (string[])["ignore-gfp-wait", "ignore-gfp-highmem", "verbose"])
+            {
+                _host.Tree.Add(directory, name, static () => "N\n", static _ => 0);
+            }
+        }
+    }
 
     /// <inheritdoc/>
-    public long Version => host.Tree.Version;
+    public ISysfs Files => _host.Sysfs;
 
     /// <inheritdoc/>
-    public PhysicalMemory Memory => host.Memory;
+    public long Version => _host.Tree.Version;
 
     /// <inheritdoc/>
-    public void Enter(SimulatedProcess process) => host.Vfio.Current.Value = process;
+    public PhysicalMemory Memory => _host.Memory;
+
+    /// <inheritdoc/>
+    public void Enter(SimulatedProcess process) => _host.Vfio.Current.Value = process;
 
     /// <inheritdoc/>
     public int Open(string path, int flags, SimulatedProcess process, out SimulatedFile? file)
     {
         file = null;
-        var rc = host.Tree.Find(path, true, out var node);
+        var rc = _host.Tree.Find(path, true, out var node);
         return rc < 0 ? rc
             : !Permits(node!, flags, process.User.UserId) ? -Errno.EACCES
             : node switch
