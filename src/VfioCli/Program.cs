@@ -25,6 +25,16 @@ internal static class Program
             return ForeignProgram.RunStub(stub);
         }
 
+        if (args is [Completion.Verb, .. var words])
+        {
+            foreach (string candidate in Completion.Candidates(words, new LinuxSysfs()))
+            {
+                Console.WriteLine(candidate);
+            }
+
+            return 0;
+        }
+
         bool interactive = !Console.IsOutputRedirected;
         bool colour = interactive && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
         using StreamWriter output = new(Console.OpenStandardOutput(), bufferSize: 16384);
@@ -41,7 +51,7 @@ internal static class Program
     {
         try
         {
-            return (int)RunVerb(args, terminal, open);
+            return (int)RunCommand(args, terminal, open);
         }
         catch (CommandFailure failure)
         {
@@ -75,11 +85,12 @@ internal static class Program
         }
     }
 
-    private static ExitCode RunVerb(string[] args, Terminal terminal, Func<HostChoice, bool, OpenedHost> open)
+    private static ExitCode RunCommand(string[] args, Terminal terminal, Func<HostChoice, bool, OpenedHost> open)
     {
         args = VerbFirst(args);
         terminal.Json = args.Contains("--json");
         ExitCode code = ExitCode.Ok;
+        (args, string[] program) = SplitProgram(args);
         Verb? verb = FastPath.TryParse(args) ?? VerbParser.Parse(args, terminal, out code);
         if (verb is null)
         {
@@ -87,6 +98,11 @@ internal static class Program
         }
 
         terminal.Json = verb.Json;
+        if (verb is RunVerb run)
+        {
+            run.Program = program;
+        }
+
         if (verb is StandaloneVerb standalone)
         {
             return standalone.Run(terminal);
@@ -116,6 +132,13 @@ internal static class Program
         }
 
         return verb == 0 || verb >= args.Length ? args : [args[verb], .. args[..verb], .. args[(verb + 1)..]];
+    }
+
+    // `vfio run BDF -- PROGRAM ARGS`: CommandLineParser would drop the dashes and lose where the program begins.
+    private static (string[] Args, string[] Program) SplitProgram(string[] args)
+    {
+        int dashes = args is ["run", ..] ? Array.IndexOf(args, "--") : -1;
+        return dashes < 0 ? (args, []) : (args[..dashes], args[(dashes + 1)..]);
     }
 
     // A vfio command that was killed between two writes left its journal: whatever runs next puts the functions back.

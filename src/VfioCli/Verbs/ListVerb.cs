@@ -72,8 +72,15 @@ internal sealed class ListVerb : HostVerb
             return ExitCode.Ok;
         }
 
+        session.Terminal.Print(Table(kept));
+        return ExitCode.Ok;
+    }
+
+    /// <summary>Functions as every table has them.</summary>
+    internal static Table Table(IEnumerable<PciFunction> functions)
+    {
         Table table = new("ADDRESS", "ID", "CLASS", "DRIVER", "GROUP", "NODE", "NUMA");
-        foreach (PciFunction function in kept)
+        foreach (PciFunction function in functions)
         {
             table.Add(
                 function.Address.ToString(),
@@ -85,8 +92,7 @@ internal sealed class ListVerb : HostVerb
                 function.NumaNode < 0 ? null : function.NumaNode.ToString(CultureInfo.InvariantCulture));
         }
 
-        session.Terminal.Print(table);
-        return ExitCode.Ok;
+        return table;
     }
 
     /// <summary>The members that every document uses for a function.</summary>
