@@ -12,6 +12,14 @@ internal static class TakeRules
     {
         foreach (PciFunction function in functions.Where(static function => function.Driver is not null && !DriverClaim.IsVfio(function.Driver)))
         {
+            if (session.Sysfs.Number(function.Path + "/sriov_numvfs") is { } vfs and > 0)
+            {
+                throw new CommandFailure(ExitCode.Busy, $"{function.Address} has {vfs} VF{(vfs == 1 ? "" : "s")}, which vanish with driver {function.Driver}.", $"`vfio vf delete {function.Address}` first, or say --force. Nothing was changed.")
+                {
+                    Evidence = [$"{function.Path}/sriov_numvfs={vfs}"],
+                };
+            }
+
             HostUse[] vital = [.. HostUse.Of(session.Sysfs, function.Address).Where(static use => use.IsVital)];
             if (vital.Length > 0)
             {

@@ -144,7 +144,7 @@ internal sealed class MdevVerb : HostVerb
         _ = TypePath(session, parent, type);
         EtcFile.Write(DefinitionOf(uuid), $"{parent}\t{type}\n");
         session.Terminal.Line($"{uuid}: defined as {type} of {parent}; `vfio mdev start {uuid}` starts it");
-        return ExitCode.Ok;
+        return Json ? List(session) : ExitCode.Ok;
     }
 
     private ExitCode Forget(Session session, string uuid)
@@ -156,7 +156,7 @@ internal sealed class MdevVerb : HostVerb
 
         EtcFile.Delete(DefinitionOf(uuid));
         session.Terminal.Line($"{uuid}: forgotten");
-        return ExitCode.Ok;
+        return Json ? List(session) : ExitCode.Ok;
     }
 
     private ExitCode Start(Session session, string uuid, string? parent, string? type)
@@ -172,10 +172,10 @@ internal sealed class MdevVerb : HostVerb
         Check(session.Sysfs.WriteText(path + "/create", uuid), uuid, path + "/create", definition.Type);
         string? node = session.Sysfs.Entries($"{Devices}/{uuid}/vfio-dev").FirstOrDefault();
         session.Terminal.Line($"{uuid}: started as {definition.Type} of {definition.Parent}{(node is null ? "" : ", /dev/vfio/devices/" + node)}");
-        return ExitCode.Ok;
+        return Json ? List(session) : ExitCode.Ok;
     }
 
-    private static ExitCode Stop(Session session, string uuid)
+    private ExitCode Stop(Session session, string uuid)
     {
         if (!session.Sysfs.Exists($"{Devices}/{uuid}"))
         {
@@ -191,7 +191,7 @@ internal sealed class MdevVerb : HostVerb
 
         Check(session.Sysfs.WriteText($"{Devices}/{uuid}/remove", "1"), uuid, $"{Devices}/{uuid}/remove", "");
         session.Terminal.Line($"{uuid}: stopped");
-        return ExitCode.Ok;
+        return Json ? List(session) : ExitCode.Ok;
     }
 
     private static string TypePath(Session session, string parent, string type)

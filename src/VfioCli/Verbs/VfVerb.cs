@@ -38,8 +38,7 @@ internal sealed class VfVerb : HostVerb
         switch (Action, words.Length)
         {
             case ("token", 0):
-                session.Terminal.Out.WriteLine(Guid.NewGuid());
-                return ExitCode.Ok;
+                return Token(session);
             case ("show", 1):
                 return Show(session, Physical(session, words[0]));
             case ("create", 2):
@@ -49,6 +48,18 @@ internal sealed class VfVerb : HostVerb
             default:
                 throw new CommandFailure(ExitCode.Usage, $"vfio vf does not know '{string.Join(' ', [Action, .. words])}'.", "It is vf create BDF N, vf delete BDF, vf show BDF, or vf token.");
         }
+    }
+
+    private ExitCode Token(Session session)
+    {
+        string token = Guid.NewGuid().ToString();
+        if (Json)
+        {
+            session.WriteJson("vfio.vf-token/1", writer => writer.WriteString("token", token));
+        }
+
+        session.Terminal.Line(token);
+        return ExitCode.Ok;
     }
 
     private static PciFunction Physical(Session session, string text)

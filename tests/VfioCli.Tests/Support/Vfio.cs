@@ -1,5 +1,6 @@
 using System.Text.Json;
 using IommuFd;
+using IommuFd.Native;
 using IommuFd.Sysfs;
 using VfioCli.Hosts;
 using VfioCli.Output;
@@ -12,7 +13,9 @@ internal sealed record Vfio(int ExitStatus, string Out, string Error)
 {
     public static Vfio Run(TestMachine machine, params string[] args) => Run(machine, new MemoryBindingStore(), args);
 
-    public static Vfio Run(TestMachine machine, IBindingStore store, params string[] args)
+    public static Vfio Run(TestMachine machine, IBindingStore store, params string[] args) => On(machine, store, args);
+
+    public static Vfio On(IHost machine, IBindingStore store, params string[] args)
     {
         StringWriter output = new() { NewLine = "\n" }, error = new() { NewLine = "\n" };
         int status = Program.Run(args, new Terminal(output, error, interactive: false, colour: false), (_, _) => new OpenedHost(IommuHost.Over(machine), false, store));
