@@ -56,6 +56,8 @@ public sealed partial class AmdViUnit : IommuUnit
 
         if (context!.Passes)
             return true;
+        if (context.Blocks)
+            return Refuse(request, new AmdFault(AmdEvent.IO_PAGE_FAULT), context, out translation);
         if ((request.Access & (DmaAccess.Translated | DmaAccess.TranslationRequest)) != 0 && !context.DeviceTlb)
             return Refuse(request, new AmdFault(AmdEvent.INVALID_DEVICE_REQUEST), context, out translation);
         if ((request.Access & DmaAccess.Translated) != 0)
@@ -84,8 +86,6 @@ public sealed partial class AmdViUnit : IommuUnit
     private AmdFault Walk(in DmaRequest request, AmdContext context, bool update, out DmaTranslation translation)
     {
         translation = new DmaTranslation { Output = request.Address, SizeLg2 = 30, Allowed = DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute };
-        if (context.Blocks)
-            return new AmdFault(AmdEvent.IO_PAGE_FAULT);
         var access = (WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute);
         if (context.Guest)
         {
