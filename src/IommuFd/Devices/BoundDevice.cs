@@ -112,7 +112,7 @@ public sealed class BoundDevice : Resource
     /// <exception cref="IommuFdException">EINVAL the device has fewer, or another kind is enabled.</exception>
     public InterruptSet EnableInterrupts(InterruptKind kind, int count = 1) => InterruptSet.Enable(this, kind, count);
 
-    /// <summary>Opens the device's migration state machine.</summary>
+    /// <summary>VFIO_DEVICE_FEATURE_MIGRATION: opens the device's migration state machine.</summary>
     /// <exception cref="IommuFdException">ENOTTY the device cannot be migrated.</exception>
     public Migration OpenMigration() => Migration.Open(this);
 

@@ -53,7 +53,7 @@ public sealed class Migration : Resource
         }
     }
 
-    /// <summary>Moves to a state, through whatever states lie between. On failure the device may be in VFIO_DEVICE_STATE_ERROR: look at <see cref="State"/>, reset.</summary>
+    /// <summary>VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: moves to a state, through whatever states lie between. On failure the device may be in VFIO_DEVICE_STATE_ERROR: look at <see cref="State"/>, reset.</summary>
     /// <param name="state">The state.</param>
     /// <returns>The data stream that entering STOP_COPY, PRE_COPY or RESUMING opens; null for other states.</returns>
     /// <exception cref="IommuFdException">EINVAL there is no way from here to there.</exception>
@@ -64,7 +64,7 @@ public sealed class Migration : Resource
         return data.data_fd >= 0 ? new MigrationStream(_device, new MigrationDataHandle(_device.Host.Kernel, data.data_fd)) : null;
     }
 
-    /// <summary>An estimate of the bytes that STOP_COPY will give; the device is not disturbed.</summary>
+    /// <summary>VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: an estimate of the bytes that STOP_COPY will give; the device is not disturbed.</summary>
     /// <exception cref="IommuFdException">ENOTTY the device does not tell.</exception>
     public ulong GetDataSize()
     {
