@@ -11,20 +11,25 @@ public sealed class BoundDevice : Resource
 {
     private readonly VfioDeviceFile _file;
 
-    internal BoundDevice(IommuContext context, VfioDeviceFile file, uint deviceId, ulong cookie)
+    private readonly VfioDeviceHandle _handle;
+    private readonly ContainerGroup? _group;
+
+    internal BoundDevice(IommuContext context, VfioDeviceFile file, VfioDeviceHandle handle, uint deviceId, ulong cookie, ContainerGroup? group)
         : base(context, file)
     {
+        _handle = handle;
+        _group = group;
         Context = context;
         _file = file;
         DeviceId = deviceId;
         Cookie = cookie;
-        Calls = new VfioDeviceCalls(file.Handle);
+        Calls = new VfioDeviceCalls(handle);
     }
 
     /// <summary>Who owns it.</summary>
     public IommuContext Context { get; }
 
-    /// <summary>The kernel's id of the device in the context.</summary>
+    /// <summary>The kernel's id of the device in the context; 0 over containers.</summary>
     public uint DeviceId { get; }
 
     /// <summary>The caller's name for it.</summary>
@@ -44,7 +49,7 @@ public sealed class BoundDevice : Resource
     public Attachment Attach(IoAddressSpace space)
     {
         ArgumentNullException.ThrowIfNull(space);
-        return Attach(space, space.Ioas.Id, space.Context, null, space);
+        return Attach(space, _group is null ? space.Ioas.Id : 0, space.Context, null, space);
     }
 
     /// <summary>Lets the device's DMA go through a hardware page table; with a PASID only the DMA that carries it.</summary>
@@ -74,7 +79,7 @@ public sealed class BoundDevice : Resource
 
         try
         {
-            uint effective = Calls.Attach(tableId, pasid);
+            uint effective = _group is null ? Calls.Attach(tableId, pasid) : AttachGroup(space!);
             Attachment attachment = new(this, target, effective, pasid, space);
             space?.Refresh();
             return attachment;
@@ -131,10 +136,34 @@ public sealed class BoundDevice : Resource
         }
     }
 
+    /// <summary>Blocks the DMA that an attachment let through.</summary>
+    internal void Detach(uint? pasid)
+    {
+        if (_group is null)
+        {
+            _ = Calls.DetachCall(pasid);
+        }
+        else
+        {
+            _group.Detach();
+        }
+    }
+
+    private uint AttachGroup(IoAddressSpace space)
+    {
+        int result = _group!.Attach(space.Containers!);
+        return result >= 0 ? 0u : throw Failure.Of("attach container", result, new Evidence("device", $"{Address}"), new Evidence("group", $"{_group.Number}"));
+    }
+
     // There is no unbind command: closing the descriptor is. The file object is of no use after that.
     private protected override void Free()
     {
-        _file.Handle.Dispose();
+        _handle.Dispose();
+        if (_group is not null)
+        {
+            Context.Groups.Release(_group);
+        }
+
         Context.Cookies.Release(Cookie);
     }
 }

@@ -3,10 +3,16 @@ using IommuFd.Sysfs;
 
 namespace IommuFd;
 
-/// <summary>From a PCI address to its VFIO character device, with the reason where there is none.</summary>
+/// <summary>Where a VFIO device can be opened.</summary>
+/// <param name="Node">Its character device, or null on a kernel without them.</param>
+/// <param name="Group">Its IOMMU group, or null when it is in none.</param>
+/// <param name="IsNoIommu">Whether no IOMMU stands before it.</param>
+internal readonly record struct VfioLocation(string? Node, int? Group, bool IsNoIommu);
+
+/// <summary>From a PCI address to where it can be opened, with the reason where it cannot.</summary>
 internal static class VfioDevicePath
 {
-    internal static string Find(IommuHost host, PciAddress address)
+    internal static VfioLocation Find(IommuHost host, PciAddress address)
     {
         string operation = $"open VFIO device of {address}";
         string directory = PciBus.DevicePath(address);
@@ -18,17 +24,16 @@ internal static class VfioDevicePath
                 new Evidence(directory, "absent"));
         }
 
-        if (function.DeviceNode is { } node)
+        bool noIommu = function.VfioDevice?.StartsWith("noiommu-", StringComparison.Ordinal) ?? false;
+        if (function.DeviceNode is not null || (function.Group is not null && (function.VfioDevice is not null || DriverClaim.IsVfio(function.Driver))))
         {
-            return node;
+            return new VfioLocation(function.DeviceNode, function.Group, noIommu);
         }
 
         Evidence driver = new($"{directory}/driver", function.Driver ?? "none");
         if (function.VfioDevice is { } name)
         {
-            throw Failure.Because(
-                operation, Errno.ENODEV, FailureCause.NoCharacterDevice, "the VFIO driver gives it no character device",
-                "Use a kernel with CONFIG_VFIO_DEVICE_CDEV.", driver, new Evidence($"{directory}/vfio-dev/{name}/dev", "absent"));
+            throw NoCharacterDevice(operation, driver, new Evidence($"{directory}/vfio-dev/{name}/dev", "absent"));
         }
 
         throw Failure.Because(
@@ -36,4 +41,8 @@ internal static class VfioDevicePath
             function.Driver is null ? "it is bound to no driver" : $"it is bound to {function.Driver}, not to a VFIO driver",
             $"Run 'vfio bind {address}'.", driver);
     }
+
+    internal static IommuFdException NoCharacterDevice(string operation, params ReadOnlySpan<Evidence> evidence) => Failure.Because(
+        operation, Errno.ENODEV, FailureCause.NoCharacterDevice, "the VFIO driver gives it no character device, which iommufd needs",
+        "Use a kernel with CONFIG_VFIO_DEVICE_CDEV, or open the context with ContextKind.Container.", evidence);
 }

@@ -157,6 +157,12 @@ internal static class ErrorCauses
         [("VFIO_IOMMU_MAP_DMA", EFAULT)] = new(FailureCause.MemoryNotPinnable, "the memory is not there or cannot be pinned", ""),
         [("open /dev/vfio/vfio", ENOENT)] = new(FailureCause.NoSuchNode, "this machine has no /dev/vfio/vfio", "Load the vfio module, or use iommufd."),
         [("open /dev/vfio/vfio", EACCES)] = new(FailureCause.NoPermission, "this user may not open /dev/vfio/vfio", "Run as root, or give the user the node."),
+        [("attach container", EINVAL)] = new(
+            FailureCause.GroupTableDiffers, "another device of the group is attached to a different address space", "Attach all devices of a group to one address space."),
+        [("attach container", EADDRINUSE)] = s_reservedMeets,
+        [("attach container", ENOMEM)] = s_memlock,
+        [("attach container", EOPNOTSUPP)] = new(
+            FailureCause.NotSupported, "no IOMMU stands before the device: memory cannot be mapped for it", "Attach an empty address space, and give the device physical addresses."),
         [("read page requests", EINVAL)] = new(FailureCause.OutOfRange, "the buffer is not a whole number of records", ""),
         [("write page responses", EINVAL)] = new(FailureCause.NoSuchObject, "the response names no waiting group or has an unknown code", ""),
     }.ToFrozenDictionary();

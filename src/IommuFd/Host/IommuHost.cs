@@ -79,13 +79,19 @@ public sealed class IommuHost : IDisposable
         return new IommuHost(host, reason, !leaveOpen);
     }
 
-    /// <summary>Opens <c>/dev/iommu</c>.</summary>
+    /// <summary>Opens <c>/dev/iommu</c>, or on a kernel without it legacy VFIO; <see cref="IommuContext.Kind"/> says which.</summary>
+    /// <param name="kind">The interface wanted, or null for the best there is.</param>
     /// <exception cref="IommuFdException">It is missing or may not be opened.</exception>
-    public IommuContext OpenContext() => IommuContext.Open(this);
+    public IommuContext OpenContext(ContextKind? kind = null)
+    {
+        bool legacy = kind == ContextKind.Container
+            || (kind is null && Sysfs.Status("/dev/iommu", out _) == -Errno.ENOENT && Sysfs.Status("/dev/vfio/vfio", out _) >= 0);
+        return legacy ? IommuContext.OverContainers(this) : IommuContext.Open(this);
+    }
 
-    /// <summary>Opens a PCI function's VFIO character device, <c>/dev/vfio/devices/vfioN</c>. Nothing can be done with it before it is bound.</summary>
-    /// <exception cref="IommuFdException">The function does not exist, is not bound to a VFIO driver, has no character device, or may not be opened.</exception>
-    public VfioDeviceFile OpenDevice(PciAddress address) => VfioDeviceFile.Open(this, VfioDevicePath.Find(this, address), address);
+    /// <summary>Opens a PCI function's VFIO character device, <c>/dev/vfio/devices/vfioN</c>, or finds its group where the kernel has none. Nothing can be done with it before it is bound.</summary>
+    /// <exception cref="IommuFdException">The function does not exist, is not bound to a VFIO driver, or may not be opened.</exception>
+    public VfioDeviceFile OpenDevice(PciAddress address) => VfioDeviceFile.Open(this, address);
 
     /// <summary>Opens a VFIO character device by its path; for devices that are not PCI functions.</summary>
     /// <exception cref="IommuFdException">It is missing or may not be opened.</exception>

@@ -89,7 +89,7 @@ public sealed unsafe partial class IommuContext
             throw Failure.Of(nameof(IOMMU_FAULT_QUEUE_ALLOC), result);
         }
 
-        return new FaultQueue(this, command.out_fault_id, new FaultQueueHandle(_handle.Kernel, (int)command.out_fault_fd));
+        return new FaultQueue(this, command.out_fault_id, new FaultQueueHandle(Host.Kernel, (int)command.out_fault_fd));
     }
 
     /// <summary>IOMMU_VIOMMU_ALLOC: a slice of a device's IOMMU for a virtual machine.</summary>

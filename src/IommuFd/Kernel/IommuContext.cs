@@ -10,18 +10,25 @@ namespace IommuFd;
 /// </summary>
 public sealed unsafe partial class IommuContext : Resource
 {
-    private readonly IommuFdHandle _handle;
+    private readonly IommuFdHandle? _handle; // null over containers
 
-    private IommuContext(IommuHost host, IommuFdHandle handle)
+    private IommuContext(IommuHost host, IommuFdHandle? handle)
     {
         Host = host;
         _handle = handle;
+        Groups = new ContainerGroups(host);
     }
+
+    /// <summary>The kernel interface underneath. Over containers the methods of this class that make kernel objects are refused: ENOTTY.</summary>
+    public ContextKind Kind => _handle is null ? ContextKind.Container : ContextKind.Iommufd;
 
     /// <summary>The machine it was opened on.</summary>
     public IommuHost Host { get; }
 
-    internal IommuFdHandle Handle => _handle;
+    internal IommuFdHandle Handle => _handle ?? throw Failure.Because(
+        "use /dev/iommu", Errno.ENOTTY, FailureCause.CommandUnknown, "this context is over legacy VFIO containers", "Use a kernel with /dev/iommu.");
+
+    internal ContainerGroups Groups { get; }
 
     /// <summary>Adopts an open descriptor of <c>/dev/iommu</c>, for example one received from another process; it is closed with the context.</summary>
     public static IommuContext Adopt(IommuHost host, int descriptor)
@@ -29,6 +36,13 @@ public sealed unsafe partial class IommuContext : Resource
         ArgumentNullException.ThrowIfNull(host);
         return new IommuContext(host, new IommuFdHandle(host.Kernel, descriptor));
     }
+
+    /// <summary>A context over legacy VFIO; a container is opened for each group that is bound to it.</summary>
+    internal static IommuContext OverContainers(IommuHost host) => host.Kernel.Open("/dev/vfio/vfio", Libc.O_RDWR | Libc.O_CLOEXEC, 0) switch
+    {
+        int fd and >= 0 when host.Kernel.Close(fd) >= -Errno.EINTR => new IommuContext(host, null),
+        int fd => throw Failure.Of("open /dev/vfio/vfio", fd),
+    };
 
     internal static IommuContext Open(IommuHost host)
     {
@@ -124,7 +138,7 @@ public sealed unsafe partial class IommuContext : Resource
     }
 
     internal int Call<T>(uint request, ref T command)
-        where T : unmanaged => _handle.Ioctl(request, ref command);
+        where T : unmanaged => _handle is null ? -Errno.ENOTTY : _handle.Ioctl(request, ref command);
 
     private void Check<T>(uint request, ref T command, string name)
         where T : unmanaged
@@ -135,5 +149,5 @@ public sealed unsafe partial class IommuContext : Resource
         _ = Failure.Check(result, name);
     }
 
-    private protected override void Free() => _handle.Dispose();
+    private protected override void Free() => _handle?.Dispose();
 }

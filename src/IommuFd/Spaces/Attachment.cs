@@ -22,7 +22,7 @@ public sealed class Attachment : Resource
     /// <summary>The hardware page table, when one was attached.</summary>
     public HardwareTable? Table { get; }
 
-    /// <summary>The kernel's id of the page table in effect.</summary>
+    /// <summary>The kernel's id of the page table in effect; 0 over containers.</summary>
     public uint TableId { get; }
 
     /// <summary>The PASID whose DMA reaches the space, or null for DMA without one.</summary>
@@ -30,7 +30,7 @@ public sealed class Attachment : Resource
 
     private protected override void Free()
     {
-        _ = Device.Calls.DetachCall(Pasid);
+        Device.Detach(Pasid);
         try
         {
             Space?.Refresh(); // the ranges that the device reserved are free again

@@ -73,7 +73,7 @@ public sealed partial class IoAddressSpace
         Enter();
         try
         {
-            return new FileMapping(this, peer, _ioas.MapFile(file, start, length, access, iova), length, access);
+            return new FileMapping(this, peer, Ioas.MapFile(file, start, length, access, iova), length, access);
         }
         catch
         {

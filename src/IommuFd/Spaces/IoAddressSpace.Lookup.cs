@@ -93,7 +93,7 @@ public sealed partial class IoAddressSpace
         }
 
         throw Failure.Because(
-            "IOMMU_IOAS_MAP", Errno.ENOSPC, FailureCause.NoIovaSpace, "the aperture has no free IOVA range of this size", "Unmap something.",
+            _backend.MapCommand, Errno.ENOSPC, FailureCause.NoIovaSpace, "the aperture has no free IOVA range of this size", "Unmap something.",
             Evidence.Hex("length", buffer.Length), new Evidence("aperture", aperture.ToString()));
     }
 

@@ -1,3 +1,5 @@
+using IommuFd.Native;
+
 namespace IommuFd;
 
 /// <summary>
@@ -6,7 +8,8 @@ namespace IommuFd;
 /// </summary>
 public sealed partial class IoAddressSpace : Resource
 {
-    private readonly Ioas _ioas;
+    private readonly Ioas? _ioas;
+    private readonly IMappingBackend _backend;
     private readonly Lock _gate = new();
     private readonly List<DmaBuffer> _kept = []; // memory of mappings that the kernel did not remove
     private IovaRange[] _permitted = [];
@@ -17,6 +20,15 @@ public sealed partial class IoAddressSpace : Resource
     {
         Context = context;
         _ioas = ioas;
+        _backend = new IoasBackend(ioas);
+        Refresh();
+    }
+
+    internal IoAddressSpace(IommuContext context, ContainerSpace space)
+        : base(context)
+    {
+        Context = context;
+        _backend = space;
         Refresh();
     }
 
@@ -24,7 +36,12 @@ public sealed partial class IoAddressSpace : Resource
     public IommuContext Context { get; }
 
     /// <summary>The kernel object underneath. Mappings made through it directly are not known here and keep no memory alive.</summary>
-    public Ioas Ioas => _ioas;
+    /// <exception cref="IommuFdException">The context is over containers, which have no such object.</exception>
+    public Ioas Ioas => _ioas ?? throw Failure.Because(
+        "IOMMU_IOAS_ALLOC", Errno.EOPNOTSUPP, FailureCause.NotSupported, "legacy VFIO has no address space objects", "Use a kernel with /dev/iommu.",
+        new Evidence("context", nameof(ContextKind.Container)));
+
+    internal ContainerSpace? Containers => _backend as ContainerSpace;
 
     /// <summary>Where memory may be mapped now, ascending. Asked again after every attach and detach: each device has its own reserved ranges and width.</summary>
     public IReadOnlyList<IovaRange> PermittedRanges
@@ -89,15 +106,11 @@ public sealed partial class IoAddressSpace : Resource
         try
         {
             nint address = buffer.Address + (nint)offset;
-            ulong where;
-            if (iova is { } chosen)
+            ulong where = iova ?? 0;
+            int result = _backend.Map(address, length, access, iova is not null, ref where);
+            if (result < 0)
             {
-                _ioas.MapFixed(address, length, access, chosen);
-                where = chosen;
-            }
-            else
-            {
-                where = _ioas.Map(address, length, access);
+                throw _backend.MapFailure(result, address, length, iova);
             }
 
             Mapping mapping = new(this, buffer, where, offset, length, access);
@@ -115,13 +128,15 @@ public sealed partial class IoAddressSpace : Resource
     /// <summary>Reads the permitted ranges again.</summary>
     internal void Refresh()
     {
-        IovaRange[] permitted = _ioas.GetIovaRanges(out ulong alignment);
+        IovaRange[] permitted = _backend.GetRanges(out ulong alignment);
         lock (_gate)
         {
             _permitted = permitted;
             _alignment = alignment;
         }
     }
+
+    internal int Unmap(ulong iova, ulong length) => _backend.Unmap(iova, length);
 
     internal void Forget(Mapping mapping) => _mappings.Remove(mapping);
 
@@ -136,8 +151,7 @@ public sealed partial class IoAddressSpace : Resource
 
     private protected override void Free()
     {
-        _ioas.Dispose();
-        if (_ioas.IsDestroyed)
+        if (_backend.Destroy())
         {
             _kept.ForEach(static buffer => buffer.Exit());
         }

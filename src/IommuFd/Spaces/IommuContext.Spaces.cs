@@ -8,6 +8,12 @@ public sealed partial class IommuContext
     /// <exception cref="IommuFdException">No memory.</exception>
     public IoAddressSpace CreateAddressSpace()
     {
+        if (Kind == ContextKind.Container)
+        {
+            Enter();
+            return new IoAddressSpace(this, new ContainerSpace());
+        }
+
         Ioas ioas = AllocateIoas();
         bool entered = false;
         try

@@ -41,8 +41,7 @@ public sealed class Mapping : Resource
     private protected override void Free()
     {
         Space.Forget(this); // before the IOVA can be given out again
-        ulong length = Length;
-        int result = Space.Ioas.UnmapCall(Iova, ref length);
+        int result = Space.Unmap(Iova, Length);
         if (result < 0 && result != -Errno.ENOENT)
         {
             Space.KeepUntilDestroyed(Buffer);

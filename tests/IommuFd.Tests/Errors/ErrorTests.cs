@@ -109,7 +109,10 @@ public sealed class ErrorTests
         IommuFdException unbound = Refused(host, "0000:00:05.0");
         Assert.Equal(FailureCause.NotBoundToVfio, unbound.Cause);
         Assert.Equal("Run 'vfio bind 0000:00:05.0'.", unbound.Remedy);
-        Assert.Equal(FailureCause.NoCharacterDevice, Refused(host, "0000:00:06.0").Cause);
+        using IommuContext context = host.OpenContext(ContextKind.Iommufd);
+        using VfioDeviceFile group = host.OpenDevice(PciAddress.Parse("0000:00:06.0"));
+        Assert.Equal("/dev/vfio/5", group.Path);
+        Assert.Equal(FailureCause.NoCharacterDevice, Assert.Throws<IommuFdException>(() => group.Bind(context, cookie: 1)).Cause);
     }
 
     private static IommuFdException Refused(IommuHost host, string address) =>

@@ -2,18 +2,44 @@ using EduDriver;
 
 namespace IommuFd.Tests;
 
-/// <summary>The sample driver on the simulated device: the whole path from the file to the interrupt.</summary>
-public sealed class EduDriverTests : IDisposable
+/// <summary>The sample driver over /dev/iommu.</summary>
+public sealed class EduDriverOverIommufdTests() : EduDriverTests("intel")
 {
-    private readonly Simulated _machine = new();
+    [Fact]
+    public void The_context_is_iommufd() => Assert.Equal(ContextKind.Iommufd, Edu.Space.Context.Kind);
+}
+
+/// <summary>The same driver, unchanged, on a kernel that has groups and containers only.</summary>
+public sealed class EduDriverOverContainersTests() : EduDriverTests("legacy-vfio")
+{
+    [Fact]
+    public void The_context_is_over_containers_and_says_what_it_cannot_do()
+    {
+        Assert.Equal(ContextKind.Container, Edu.Space.Context.Kind);
+        Assert.Equal(FailureCause.CommandUnknown, Assert.Throws<IommuFdException>(() => Edu.Space.Context.AllocateIoas()).Cause);
+        Assert.Equal(FailureCause.NotSupported, Assert.Throws<IommuFdException>(() => Edu.Space.Ioas.Id).Cause);
+    }
+}
+
+/// <summary>The sample driver on the simulated device: the whole path from the file to the interrupt.</summary>
+public abstract class EduDriverTests : IDisposable
+{
+    private readonly Simulated _machine;
     private readonly EduDevice _edu;
 
-    public EduDriverTests() => _edu = new EduDevice(_machine.Host, Simulated.Edu);
+    protected EduDriverTests(string topology)
+    {
+        _machine = new Simulated(topology);
+        _edu = new EduDevice(_machine.Host, Simulated.Edu);
+    }
+
+    protected EduDevice Edu => _edu;
 
     public void Dispose()
     {
         _edu.Dispose();
         _machine.Dispose();
+        GC.SuppressFinalize(this);
     }
 
     [Fact]

@@ -11,12 +11,12 @@ internal sealed class Simulated : IDisposable
     internal static readonly PciAddress PairFirst = PciAddress.Parse("0000:02:01.0");
     internal static readonly PciAddress PairSecond = PciAddress.Parse("0000:02:02.0");
 
-    internal Simulated(Func<IHost, IHost>? decorate = null, params PciAddress[] bind)
+    internal Simulated(string topology = "intel")
     {
-        Machine = new SimulatedHost(Topology.ByName("intel"));
-        Host = IommuHost.Over(decorate?.Invoke(Machine) ?? Machine);
+        Machine = new SimulatedHost(Topology.ByName(topology));
+        Host = IommuHost.Over(Machine);
         DriverBinder binder = new(Machine.Sysfs, new MemoryBindingStore());
-        Assert.Null(binder.Apply(binder.PlanBind(bind.Length == 0 ? [Edu, PairFirst, PairSecond] : bind, DriverClaim.VfioPci)));
+        Assert.Null(binder.Apply(binder.PlanBind([Edu, PairFirst, PairSecond], DriverClaim.VfioPci)));
     }
 
     internal SimulatedHost Machine { get; }
