@@ -151,6 +151,12 @@ internal sealed unsafe class IoptPages
     /// <returns>0, or the domain's error; then nothing of the area is mapped.</returns>
     internal int MapInto(PhysicalMemory memory, IommuDomain domain, IoptArea area, bool smallPages)
     {
+        // A container can make an area that permits nothing; tables refuse it.
+        if ((area.Prot & (IommuProt.Read | IommuProt.Write)) == 0)
+        {
+            return -Errno.EINVAL;
+        }
+
         var iova = area.Iova;
         var at = area.StartByte;
         for (var left = area.Length; left != 0;)

@@ -11,7 +11,9 @@ internal sealed class MockDevice : IommuDevice
     {
         Flags = flags;
         IsPci = false;
-        MaxPasids = (flags & iommu_test_cmd.MOCK_FLAGS_DEVICE_PASID) != 0 ? PasidCount : 0;
+
+        // A width of no bits still leaves PASID 0.
+        MaxPasids = (flags & iommu_test_cmd.MOCK_FLAGS_DEVICE_PASID) != 0 ? PasidCount : 1;
         HasIsolatedMsi = false;
         Array.Fill(Cache, iommu_test_cmd.IOMMU_TEST_DEV_CACHE_DEFAULT);
     }

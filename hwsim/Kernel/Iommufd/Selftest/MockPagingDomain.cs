@@ -15,8 +15,8 @@ internal sealed class MockPagingDomain : MockDomain
     internal MockPagingDomain(MockOps owner, bool isHuge, bool tracksDirty)
         : base(IommuDomainType.Unmanaged, owner)
     {
-        // AMDv1 takes every power of two except 512 GiB, here from 2 KiB.
-        PageSizeBitmap = isHuge ? iommu_test_cmd.MOCK_HUGE_PAGE_SIZE | IoptPages.PageSize : ((1UL << 52) - (1UL << 11)) & ~(1UL << 39);
+        // AMDv1 takes every power of two; three levels with items of 2 KiB end below 128 GiB.
+        PageSizeBitmap = isHuge ? iommu_test_cmd.MOCK_HUGE_PAGE_SIZE | IoptPages.PageSize : (1UL << 37) - (1UL << 11);
         HasDirtyTracking = tracksDirty;
         ApertureEnd = (1UL << 56) - 1;
         if (!isHuge)
