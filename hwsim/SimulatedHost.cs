@@ -149,6 +149,7 @@ public sealed class SimulatedHost : IHost
         foreach (PciDriver driver in drivers)
         {
             _bus.Register(driver);
+            _tree.Directory("/sys/module/" + driver.Name.Replace('-', '_'));
             _pci.Sysfs.Add(driver);
         }
 
