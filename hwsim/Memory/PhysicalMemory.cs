@@ -20,6 +20,8 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
 
     private readonly Lock _gate = new();
     private readonly byte* _arena;
+    private readonly ulong _arenaBase;
+    private readonly ulong _arenaSize;
     private readonly byte* _arenaMapping;
     private readonly nuint _arenaMappingLength;
     private bool _disposed;
@@ -48,6 +50,8 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
             throw new InvalidOperationException($"The host has no {Options.ArenaSize >> 20} MiB of address space for the arena; choose a smaller ArenaSize.");
         _arenaMapping = (byte*)mapping;
         _arena = (byte*)(((nuint)mapping + (nuint)huge - 1) & ~(nuint)(huge - 1));
+        _arenaBase = Options.ArenaBase;
+        _arenaSize = Options.ArenaSize;
         if (Options.HugeArena)
             _ = Libc.Madvise((nint)_arena, (nuint)Options.ArenaSize, Libc.MADV_HUGEPAGE);
         _windows = new PinnedWindow?[64];
@@ -62,8 +66,8 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public byte* TryGet(ulong address, ulong length)
     {
-        var offset = address - Options.ArenaBase;
-        return offset < Options.ArenaSize && length <= Options.ArenaSize - offset ? _arena + offset : TryGetOutside(address, length);
+        var offset = address - _arenaBase;
+        return offset < _arenaSize && length <= _arenaSize - offset ? _arena + offset : TryGetOutside(address, length);
     }
 
     /// <summary>As <see cref="TryGet"/>, for as many bytes as are contiguous in the host, up to <paramref name="length"/>.</summary>

@@ -16,6 +16,9 @@ public interface IPageTableFormat
     /// <summary>True when using a table sets the accessed bit in the entry that points to it, not only in the leaf.</summary>
     static abstract bool AccessedInTables { get; }
 
+    /// <summary>True when a table entry can point to a table more than one level down.</summary>
+    static abstract bool SkipsLevels { get; }
+
     /// <summary>log2 of the bytes that one entry of this level maps.</summary>
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="level">Level, 0 = smallest pages.</param>
@@ -37,6 +40,15 @@ public interface IPageTableFormat
     /// <param name="level">Level of the table that holds the entry.</param>
     /// <param name="entry">An entry of kind <see cref="EntryKind.Table"/> or <see cref="EntryKind.Leaf"/>.</param>
     static abstract ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry);
+
+    /// <summary>
+    /// What almost every table entry looks like: (entry and mask) equals the returned value when it is a table of level - 1, reserves and limits
+    /// nothing, and its address is not too wide. An entry that does not match can still be valid; it is then looked at field by field.
+    /// </summary>
+    /// <param name="geometry">The table's configuration.</param>
+    /// <param name="level">Level of the table that holds the entry; matters where <see cref="SkipsLevels"/>.</param>
+    /// <param name="mask">The bits that matter.</param>
+    static abstract ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask);
 
     /// <summary>Address of the table that a table entry points to.</summary>
     /// <param name="geometry">The table's configuration.</param>

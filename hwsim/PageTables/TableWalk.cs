@@ -23,108 +23,149 @@ public static unsafe class TableWalk
         where TFormat : struct, IPageTableFormat
         where TReader : struct, ITableReader, allows ref struct
     {
-        result = default;
         var level = geometry.TopLevel;
-        result.Level = level;
         if (!geometry.Contains(address))
-        {
-            result.Fault = WalkFault.AddressTooWide;
-            return false;
-        }
+            return Stop(out result, WalkFault.AddressTooWide, level, 0, 0);
 
         var input = address & geometry.InputMask;
         var table = root;
-        var index = input >> TFormat.ItemSizeLg2(geometry, level);
-        var limits = AllAccess;
+        var itemLg2 = TFormat.ItemSizeLg2(geometry, level);
+        var index = input >> itemLg2;
+        // Below the root every level resolves the same number of bits, in every format.
+        var bitsPerLevel = TFormat.ItemSizeLg2(geometry, 1) - TFormat.ItemSizeLg2(geometry, 0);
+        var plain = TFormat.PlainTable(geometry, level, out var mask);
         while (true)
         {
-            var itemLg2 = TFormat.ItemSizeLg2(geometry, level);
-            result.Level = level;
-            result.EntryAddress = table + (index << TFormat.EntrySizeLg2);
-            var p = reader.Entry(result.EntryAddress, 1 << TFormat.EntrySizeLg2, ref result.Fault);
+            var entryAddress = table + (index << TFormat.EntrySizeLg2);
+            var fault = WalkFault.None;
+            var p = reader.Entry(entryAddress, 1 << TFormat.EntrySizeLg2, ref fault);
             if (p == null)
-                return false;
+                return Stop(out result, fault, level, entryAddress, 0);
             var entry = TFormat.EntrySizeLg2 == 3 ? Volatile.Read(ref *(ulong*)p) : Volatile.Read(ref *(uint*)p);
-            result.Entry = entry;
-            var kind = TFormat.KindOf(geometry, level, entry);
-            reader.Visit(level, (int)index, result.EntryAddress, entry, kind);
-            if (kind == EntryKind.Table)
+            if (TFormat.SkipsLevels)
+                plain = TFormat.PlainTable(geometry, level, out mask);
+            if (level > 0 && (entry & mask) == plain
+                && (!TFormat.AccessedInTables || (access & WalkAccess.UpdateAccessedDirty) == 0 || TFormat.SetAccessed(entry) == entry))
             {
-                if (TFormat.ReservedBits(geometry, level, entry) != 0)
-                    return Fail(ref result, WalkFault.ReservedBits);
-                var next = TFormat.NextLevel(geometry, level, entry);
-                if ((uint)next >= (uint)level)
-                    return Fail(ref result, WalkFault.ReservedBits);
-                // A table covers what one entry of the level above it maps; bits between that and this entry were skipped and must be zero.
-                var coversLg2 = TFormat.ItemSizeLg2(geometry, next + 1);
-                if (coversLg2 != itemLg2 && ((input & ((1UL << itemLg2) - 1)) >> coversLg2) != 0)
-                    return Fail(ref result, WalkFault.ReservedBits);
+                reader.Visit(level, (int)index, entryAddress, entry, EntryKind.Table);
                 table = TFormat.TableAddress(geometry, entry);
-                if (table >> geometry.OutputBits != 0)
-                    return Fail(ref result, WalkFault.OutputTooWide);
-                limits &= TFormat.TableLimits(geometry, entry);
-                if (TFormat.AccessedInTables && (access & WalkAccess.UpdateAccessedDirty) != 0
-                    && !Update<TFormat, TReader>(p, entry, false, ref reader, ref result))
-                    return false;
-                var nextLg2 = TFormat.ItemSizeLg2(geometry, next);
-                index = (input >> nextLg2) & ((1UL << (coversLg2 - nextLg2)) - 1);
-                level = next;
+                level--;
+                itemLg2 -= bitsPerLevel;
+                index = (input >> itemLg2) & ((1UL << bitsPerLevel) - 1);
                 continue;
             }
 
-            if (kind != EntryKind.Leaf)
-                return Fail(ref result, kind == EntryKind.Empty ? WalkFault.NotPresent : WalkFault.ReservedBits);
-            return Leaf<TFormat, TReader>(geometry, p, input, itemLg2, limits, access, ref reader, ref result);
+            if (TFormat.KindOf(geometry, level, entry) != EntryKind.Leaf)
+                return WalkOn<TFormat, TReader>(geometry, table, level, index, input, ref reader, access, out result);
+            reader.Visit(level, (int)index, entryAddress, entry, EntryKind.Leaf);
+            return Leaf<TFormat, TReader>(geometry, p, level, entryAddress, entry, input, itemLg2, AllAccess, access, ref reader, out result);
+        }
+    }
+
+    // From the first entry on that is neither plain nor a leaf: every field is looked at.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool WalkOn<TFormat, TReader>(
+        in PageTableGeometry geometry, ulong table, int level, ulong index, ulong input, ref TReader reader, WalkAccess access, out WalkResult result)
+        where TFormat : struct, IPageTableFormat
+        where TReader : struct, ITableReader, allows ref struct
+    {
+        var limits = AllAccess;
+        var itemLg2 = TFormat.ItemSizeLg2(geometry, level);
+        while (true)
+        {
+            var entryAddress = table + (index << TFormat.EntrySizeLg2);
+            var fault = WalkFault.None;
+            var p = reader.Entry(entryAddress, 1 << TFormat.EntrySizeLg2, ref fault);
+            if (p == null)
+                return Stop(out result, fault, level, entryAddress, 0);
+            var entry = TFormat.EntrySizeLg2 == 3 ? Volatile.Read(ref *(ulong*)p) : Volatile.Read(ref *(uint*)p);
+            var kind = TFormat.KindOf(geometry, level, entry);
+            reader.Visit(level, (int)index, entryAddress, entry, kind);
+            if (kind == EntryKind.Leaf)
+                return Leaf<TFormat, TReader>(geometry, p, level, entryAddress, entry, input, itemLg2, limits, access, ref reader, out result);
+            if (kind != EntryKind.Table)
+                return Stop(out result, kind == EntryKind.Empty ? WalkFault.NotPresent : WalkFault.ReservedBits, level, entryAddress, entry);
+            if (TFormat.ReservedBits(geometry, level, entry) != 0)
+                return Stop(out result, WalkFault.ReservedBits, level, entryAddress, entry);
+            var next = TFormat.NextLevel(geometry, level, entry);
+            if ((uint)next >= (uint)level)
+                return Stop(out result, WalkFault.ReservedBits, level, entryAddress, entry);
+            // A table covers what one entry of the level above it maps; bits between that and this entry were skipped and must be zero.
+            var coversLg2 = TFormat.ItemSizeLg2(geometry, next + 1);
+            if (coversLg2 != itemLg2 && ((input & ((1UL << itemLg2) - 1)) >> coversLg2) != 0)
+                return Stop(out result, WalkFault.ReservedBits, level, entryAddress, entry);
+            table = TFormat.TableAddress(geometry, entry);
+            if (table >> geometry.OutputBits != 0)
+                return Stop(out result, WalkFault.OutputTooWide, level, entryAddress, entry);
+            limits &= TFormat.TableLimits(geometry, entry);
+            if (TFormat.AccessedInTables && (access & WalkAccess.UpdateAccessedDirty) != 0
+                && !Update<TFormat, TReader>(p, entryAddress, entry, false, ref reader, ref fault))
+                return Stop(out result, fault, level, entryAddress, entry);
+            itemLg2 = TFormat.ItemSizeLg2(geometry, next);
+            index = (input >> itemLg2) & ((1UL << (coversLg2 - itemLg2)) - 1);
+            level = next;
         }
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool Leaf<TFormat, TReader>(
-        in PageTableGeometry geometry, byte* p, ulong input, int itemLg2, PageAttributes limits, WalkAccess access, ref TReader reader, ref WalkResult result)
+        in PageTableGeometry geometry, byte* p, int level, ulong entryAddress, ulong entry, ulong input, int itemLg2, PageAttributes limits,
+        WalkAccess access, ref TReader reader, out WalkResult result)
         where TFormat : struct, IPageTableFormat
         where TReader : struct, ITableReader, allows ref struct
     {
-        var entry = result.Entry;
-        if (TFormat.ReservedBits(geometry, result.Level, entry) != 0)
-            return Fail(ref result, WalkFault.ReservedBits);
-        var sizeLg2 = TFormat.LeafSizeLg2(geometry, result.Level, entry);
+        if (TFormat.ReservedBits(geometry, level, entry) != 0)
+            return Stop(out result, WalkFault.ReservedBits, level, entryAddress, entry);
+        var sizeLg2 = TFormat.LeafSizeLg2(geometry, level, entry);
         if (sizeLg2 < itemLg2)
-            return Fail(ref result, WalkFault.ReservedBits);
-        result.SizeLg2 = sizeLg2;
-        var output = TFormat.LeafAddress(geometry, result.Level, entry);
+            return Stop(out result, WalkFault.ReservedBits, level, entryAddress, entry);
+        var output = TFormat.LeafAddress(geometry, level, entry);
         // Where each entry of a run holds its own address, that address is aligned to the entry's size only.
         var alignLg2 = TFormat.ContiguousStep(1) != 0 ? itemLg2 : sizeLg2;
-        if ((output & ((1UL << alignLg2) - 1)) != 0)
-            return Fail(ref result, WalkFault.Misaligned);
+        var inPage = (1UL << alignLg2) - 1;
+        if ((output & inPage) != 0)
+            return Stop(out result, WalkFault.Misaligned, level, entryAddress, entry);
         if (output >> geometry.OutputBits != 0)
-            return Fail(ref result, WalkFault.OutputTooWide);
-        var attributes = TFormat.Attributes(geometry, result.Level, entry);
-        attributes &= limits | ~AllAccess;
+            return Stop(out result, WalkFault.OutputTooWide, level, entryAddress, entry);
+        var attributes = TFormat.Attributes(geometry, level, entry) & (limits | ~AllAccess);
+        result.Fault = WalkFault.None;
+        result.Level = level;
+        result.SizeLg2 = sizeLg2;
         result.Attributes = attributes;
-        result.Output = output | (input & ((1UL << alignLg2) - 1));
+        result.Output = output | (input & inPage);
+        result.Entry = entry;
+        result.EntryAddress = entryAddress;
 
+        // All in one test for the usual case: nothing is missing, no rule about privilege, accessed or dirty bits applies.
+        const WalkAccess rules = WalkAccess.Privileged | WalkAccess.FaultOnClearAccessed | WalkAccess.FaultOnClearDirty | WalkAccess.UpdateAccessedDirty;
+        if ((((uint)access & ~(uint)attributes & 7) | (uint)(access & rules) | (~(uint)attributes & (uint)PageAttributes.User)) != 0)
+        {
+            result.Fault = Judge(attributes, access);
+            if (result.Fault != WalkFault.None)
+                return false;
+        }
+
+        return (access & WalkAccess.UpdateAccessedDirty) == 0
+            || Update<TFormat, TReader>(p, entryAddress, entry, (access & WalkAccess.Write) != 0, ref reader, ref result.Fault);
+    }
+
+    private static WalkFault Judge(PageAttributes attributes, WalkAccess access)
+    {
         if ((access & WalkAccess.FaultOnClearAccessed) != 0 && (attributes & PageAttributes.Accessed) == 0)
-            return Fail(ref result, WalkFault.AccessFlag);
+            return WalkFault.AccessFlag;
         // Privilege is judged before permissions, as VT-d's fault reasons are ordered (81h before 82h, 85h, 86h); the other books have one code for both.
         if ((attributes & PageAttributes.User) == 0 ? (access & WalkAccess.Privileged) == 0 && access != WalkAccess.None
             : (access & (WalkAccess.Privileged | WalkAccess.PrivilegedNotUser)) == (WalkAccess.Privileged | WalkAccess.PrivilegedNotUser))
-            return Fail(ref result, WalkFault.Privilege);
-
-        if (((uint)access & ~(uint)attributes & 7) != 0)
-        {
-            var missing = (uint)access & ~(uint)attributes & 7;
-            return Fail(ref result, (missing & 4) != 0 ? WalkFault.Execute : (missing & 2) != 0 ? WalkFault.Write : WalkFault.Read);
-        }
-
-        if ((access & (WalkAccess.FaultOnClearDirty | WalkAccess.Write)) == (WalkAccess.FaultOnClearDirty | WalkAccess.Write)
-            && (attributes & PageAttributes.Dirty) == 0)
-            return Fail(ref result, WalkFault.AccessFlag);
-        return (access & WalkAccess.UpdateAccessedDirty) == 0
-            || Update<TFormat, TReader>(p, entry, (access & WalkAccess.Write) != 0, ref reader, ref result);
+            return WalkFault.Privilege;
+        var missing = (uint)access & ~(uint)attributes & 7;
+        if (missing != 0)
+            return (missing & 4) != 0 ? WalkFault.Execute : (missing & 2) != 0 ? WalkFault.Write : WalkFault.Read;
+        const WalkAccess dirtyRule = WalkAccess.FaultOnClearDirty | WalkAccess.Write;
+        return (access & dirtyRule) == dirtyRule && (attributes & PageAttributes.Dirty) == 0 ? WalkFault.AccessFlag : WalkFault.None;
     }
 
     // Another walker may set its bits at the same moment: then ours are added to those. When software changed the entry, it is no longer ours to mark.
-    private static bool Update<TFormat, TReader>(byte* p, ulong old, bool dirty, ref TReader reader, ref WalkResult result)
+    private static bool Update<TFormat, TReader>(byte* p, ulong entryAddress, ulong old, bool dirty, ref TReader reader, ref WalkFault fault)
         where TFormat : struct, IPageTableFormat
         where TReader : struct, ITableReader, allows ref struct
     {
@@ -133,7 +174,7 @@ public static unsafe class TableWalk
             var updated = dirty ? TFormat.SetDirty(old) : TFormat.SetAccessed(old);
             if (old == updated)
                 return true;
-            if (!reader.CanWrite(result.EntryAddress, ref result.Fault))
+            if (!reader.CanWrite(entryAddress, ref fault))
                 return false;
             var found = TFormat.EntrySizeLg2 == 3
                 ? Interlocked.CompareExchange(ref *(ulong*)p, updated, old)
@@ -144,9 +185,10 @@ public static unsafe class TableWalk
         }
     }
 
-    private static bool Fail(ref WalkResult result, WalkFault fault)
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool Stop(out WalkResult result, WalkFault fault, int level, ulong entryAddress, ulong entry)
     {
-        result.Fault = fault;
+        result = new WalkResult { Fault = fault, Level = level, EntryAddress = entryAddress, Entry = entry };
         return false;
     }
 }

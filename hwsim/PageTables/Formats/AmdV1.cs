@@ -42,6 +42,9 @@ public readonly struct AmdV1 : IPageTableFormat
     public static bool AccessedInTables => true;
 
     /// <inheritdoc/>
+    public static bool SkipsLevels => true;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
 
     /// <inheritdoc/>
@@ -69,6 +72,13 @@ public readonly struct AmdV1 : IPageTableFormat
 
     /// <inheritdoc/>
     public static ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry) => entry & Reserved;
+
+    /// <inheritdoc/>
+    public static ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask)
+    {
+        mask = Pr | (7UL << 9) | Ir | Iw | Reserved | (Address & ~((1UL << geometry.OutputBits) - 1));
+        return Pr | ((ulong)level << 9) | Ir | Iw;
+    }
 
     /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => entry & Address;
@@ -101,10 +111,10 @@ public readonly struct AmdV1 : IPageTableFormat
 
     /// <inheritdoc/>
     public static PageAttributes Attributes(in PageTableGeometry geometry, int level, ulong entry) =>
+        // A and D are bits 5 and 6, FC is bit 60: shifted to where PageAttributes has them.
         Access(entry)
-        | ((entry & Fc) != 0 ? PageAttributes.Coherent : 0)
-        | ((entry & A) != 0 ? PageAttributes.Accessed : 0)
-        | ((entry & D) != 0 ? PageAttributes.Dirty : 0);
+        | (PageAttributes)(entry >> 55 & (ulong)PageAttributes.Coherent)
+        | (PageAttributes)(entry << 1 & (ulong)(PageAttributes.Accessed | PageAttributes.Dirty));
 
     /// <inheritdoc/>
     public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) => address | Pr | ((ulong)level << 9) | Ir | Iw;
@@ -147,8 +157,7 @@ public readonly struct AmdV1 : IPageTableFormat
 
     private static int NextLevelField(ulong entry) => (int)(entry >> 9 & 7);
 
+    // IR and IW are bits 61 and 62. What can be read can be executed.
     private static PageAttributes Access(ulong entry) =>
-        PageAttributes.User
-        | ((entry & Ir) != 0 ? PageAttributes.Read | PageAttributes.Execute : 0)
-        | ((entry & Iw) != 0 ? PageAttributes.Write : 0);
+        PageAttributes.User | (PageAttributes)((entry >> 61 & 3) | (entry >> 59 & 4));
 }

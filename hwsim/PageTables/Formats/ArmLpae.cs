@@ -65,6 +65,15 @@ internal static class ArmLpae
             : (address & ((1UL << 50) - 1)) | ((address >> 50 & 3) << 8);
     }
 
+    // Bits 63:59 limit what is below in stage 1; address bits above 47 are folded in with 52-bit addresses, and not looked at here.
+    internal static ulong PlainTable(in PageTableGeometry geometry, out ulong mask)
+    {
+        var folded = geometry.GranuleLg2 == 16 ? 0xF000UL : 0x300UL;
+        mask = Valid | TableOrPage | (0x1FUL << 59)
+            | (geometry.Has(PageTableFeatures.Address52) ? folded : (1UL << 48) - (1UL << Math.Min(geometry.OutputBits, 48)));
+        return Valid | TableOrPage;
+    }
+
     internal static ulong MakeLeaf(in PageTableGeometry geometry, int level, int sizeLg2, ulong address, ulong bits) =>
         AddressBits(geometry, address) | bits | (level == 0 ? TableOrPage : 0) | (sizeLg2 != ItemSizeLg2(geometry, level) ? Contiguous : 0);
 

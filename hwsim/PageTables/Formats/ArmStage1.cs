@@ -31,6 +31,9 @@ public readonly struct ArmStage1 : IPageTableFormat
     public static bool AccessedInTables => false;
 
     /// <inheritdoc/>
+    public static bool SkipsLevels => false;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => ArmLpae.ItemSizeLg2(geometry, level);
 
     /// <inheritdoc/>
@@ -41,6 +44,12 @@ public readonly struct ArmStage1 : IPageTableFormat
 
     /// <inheritdoc/>
     public static ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry) => 0;
+
+    /// <inheritdoc/>
+    public static ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask)
+    {
+        return ArmLpae.PlainTable(geometry, out mask);
+    }
 
     /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => ArmLpae.Address(geometry, entry);

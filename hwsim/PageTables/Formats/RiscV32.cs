@@ -29,6 +29,9 @@ public readonly struct RiscV32 : IPageTableFormat
     public static int EntrySizeLg2 => 2;
 
     /// <inheritdoc/>
+    public static bool SkipsLevels => false;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (10 * level);
 
     /// <inheritdoc/>
@@ -37,6 +40,13 @@ public readonly struct RiscV32 : IPageTableFormat
     /// <inheritdoc/>
     public static ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry) =>
         (entry & (RiscVEntry.R | RiscVEntry.X)) == 0 ? entry & (RiscVEntry.U | RiscVEntry.A | RiscVEntry.D) : 0;
+
+    /// <inheritdoc/>
+    public static ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask)
+    {
+        mask = 0xDF | (Ppn & ~(((1UL << geometry.OutputBits) - 1) >> 2));
+        return RiscVEntry.V;
+    }
 
     /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => (entry & Ppn) << 2;

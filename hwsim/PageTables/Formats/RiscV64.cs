@@ -38,6 +38,9 @@ public readonly struct RiscV64 : IPageTableFormat
     public static int EntrySizeLg2 => 3;
 
     /// <inheritdoc/>
+    public static bool SkipsLevels => false;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
 
     /// <inheritdoc/>
@@ -56,6 +59,13 @@ public readonly struct RiscV64 : IPageTableFormat
         if ((entry & N) != 0 && (reserved & N) == 0 && (entry >> 10 & 0xF) != 8)
             reserved |= N;
         return entry & reserved;
+    }
+
+    /// <inheritdoc/>
+    public static ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask)
+    {
+        mask = 0xDF | Reserved | N | Pbmt | (Ppn & ~(((1UL << geometry.OutputBits) - 1) >> 2));
+        return RiscVEntry.V;
     }
 
     /// <inheritdoc/>

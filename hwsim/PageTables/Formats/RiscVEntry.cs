@@ -14,12 +14,8 @@ internal static class RiscVEntry
         return (entry & (R | W)) == W ? EntryKind.Reserved : EntryKind.Leaf;
     }
 
-    internal static PageAttributes Attributes(ulong entry) =>
-        (PageAttributes)((entry & (R | W | X)) >> 1)
-        | ((entry & U) != 0 ? PageAttributes.User : 0)
-        | ((entry & G) != 0 ? PageAttributes.Global : 0)
-        | ((entry & A) != 0 ? PageAttributes.Accessed : 0)
-        | ((entry & D) != 0 ? PageAttributes.Dirty : 0);
+    // R, W, X, U and G are bits 1 to 5, one above their places in PageAttributes; A and D are in their places.
+    internal static PageAttributes Attributes(ulong entry) => (PageAttributes)((entry >> 1 & 0x1F) | (entry & (A | D)));
 
     // Writing without reading is reserved: a page for writes can be read.
     internal static bool TryEncode(PageAttributes attributes, out ulong bits)

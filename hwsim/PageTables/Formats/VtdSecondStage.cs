@@ -36,6 +36,9 @@ public readonly struct VtdSecondStage : IPageTableFormat
     public static bool AccessedInTables => true;
 
     /// <inheritdoc/>
+    public static bool SkipsLevels => false;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
 
     /// <inheritdoc/>
@@ -60,6 +63,14 @@ public readonly struct VtdSecondStage : IPageTableFormat
     }
 
     /// <inheritdoc/>
+    public static ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask)
+    {
+        var execute = geometry.Has(PageTableFeatures.ExecuteControl) ? X : 0;
+        mask = R | W | execute | Ps | Snp | Tm | (Address & ~((1UL << geometry.OutputBits) - 1));
+        return R | W | execute;
+    }
+
+    /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => entry & Address;
 
     /// <inheritdoc/>
@@ -76,10 +87,10 @@ public readonly struct VtdSecondStage : IPageTableFormat
 
     /// <inheritdoc/>
     public static PageAttributes Attributes(in PageTableGeometry geometry, int level, ulong entry) =>
+        // A and D are bits 8 and 9, SNP is bit 11: shifted to where PageAttributes has them.
         Access(geometry, entry) | PageAttributes.User
-        | ((entry & Snp) != 0 ? PageAttributes.Coherent : 0)
-        | ((entry & A) != 0 ? PageAttributes.Accessed : 0)
-        | ((entry & D) != 0 ? PageAttributes.Dirty : 0);
+        | (PageAttributes)(entry >> 2 & (ulong)(PageAttributes.Accessed | PageAttributes.Dirty))
+        | (PageAttributes)(entry >> 6 & (ulong)PageAttributes.Coherent);
 
     /// <inheritdoc/>
     public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) =>

@@ -37,6 +37,9 @@ public readonly struct X64 : IPageTableFormat
     public static bool AccessedInTables => true;
 
     /// <inheritdoc/>
+    public static bool SkipsLevels => false;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
 
     /// <inheritdoc/>
@@ -59,6 +62,13 @@ public readonly struct X64 : IPageTableFormat
     }
 
     /// <inheritdoc/>
+    public static ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask)
+    {
+        mask = P | Rw | Us | Ps | Xd | (Address & ~((1UL << geometry.OutputBits) - 1));
+        return P | Rw | Us;
+    }
+
+    /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => entry & Address;
 
     /// <inheritdoc/>
@@ -75,11 +85,11 @@ public readonly struct X64 : IPageTableFormat
 
     /// <inheritdoc/>
     public static PageAttributes Attributes(in PageTableGeometry geometry, int level, ulong entry) =>
+        // PCD is bit 4, A and D are bits 5 and 6, G is bit 8: shifted to where PageAttributes has them.
         Access(entry)
-        | ((entry & Pcd) != 0 ? PageAttributes.NonCacheable : 0)
-        | ((entry & G) != 0 ? PageAttributes.Global : 0)
-        | ((entry & A) != 0 ? PageAttributes.Accessed : 0)
-        | ((entry & D) != 0 ? PageAttributes.Dirty : 0);
+        | (PageAttributes)(entry << 5 & (ulong)PageAttributes.NonCacheable)
+        | (PageAttributes)(entry >> 4 & (ulong)PageAttributes.Global)
+        | (PageAttributes)(entry << 1 & (ulong)(PageAttributes.Accessed | PageAttributes.Dirty));
 
     /// <inheritdoc/>
     public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) => address | P | Rw | Us;
@@ -121,9 +131,10 @@ public readonly struct X64 : IPageTableFormat
     /// <inheritdoc/>
     public static ulong ClearDirty(ulong entry) => entry & ~D;
 
+    // What is present can be read; RW is bit 1, US bit 2, XD (the opposite of Execute) bit 63.
     private static PageAttributes Access(ulong entry) =>
         PageAttributes.Read
-        | ((entry & Rw) != 0 ? PageAttributes.Write : 0)
-        | ((entry & Us) != 0 ? PageAttributes.User : 0)
-        | ((entry & Xd) == 0 ? PageAttributes.Execute : 0);
+        | (PageAttributes)(entry & Rw)
+        | (PageAttributes)((entry & Us) << 1)
+        | (PageAttributes)(~entry >> 61 & (ulong)PageAttributes.Execute);
 }
