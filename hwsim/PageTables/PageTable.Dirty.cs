@@ -70,7 +70,15 @@ public sealed unsafe partial class PageTable<TFormat>
             return;
         var page = (1UL << TFormat.LeafSizeLg2(_geometry, level, entry)) - 1;
         range.Mark(address & ~page, address | page);
-        if (range.Clear)
-            Store(table, index, TFormat.ClearDirty(entry));
+        while (range.Clear)
+        {
+            // Hardware may set the accessed bit at the same moment: what it wrote is kept.
+            var found = TFormat.EntrySizeLg2 == 3
+                ? Interlocked.CompareExchange(ref ((ulong*)table)[index], TFormat.ClearDirty(entry), entry)
+                : Interlocked.CompareExchange(ref ((uint*)table)[index], (uint)TFormat.ClearDirty(entry), (uint)entry);
+            if (found == entry)
+                return;
+            entry = found;
+        }
     }
 }

@@ -8,7 +8,8 @@ namespace IommuFd.HwSim.Units;
 /// pieces that remember its size, so that invalidating any part of the page removes all of its pieces.
 /// </summary>
 /// <remarks>
-/// Readers and writers take no lock: the two tag words are kept exclusive-or the value word, so a torn entry matches nothing.
+/// Readers take no lock: the two tag words are kept exclusive-or the value word (and the page), so a torn entry matches nothing. A walk that began before an
+/// invalidation must not leave its result behind after it: whoever walks takes <see cref="Generation"/> first and gives it to <see cref="Add"/>.
 /// </remarks>
 // SAFETY: the index is masked to the table's size; the table lives as long as the object (finalizer).
 public sealed unsafe class IoTlb
@@ -22,6 +23,8 @@ public sealed unsafe class IoTlb
     }
 
     private const ulong Valid = 1UL << 63;
+    private readonly Lock _gate = new();
+    private int _generation;
     private readonly int _count;
     private readonly Entry* _entries;
 
@@ -60,38 +63,59 @@ public sealed unsafe class IoTlb
         output = (value & 0x00FF_FFFF_FFFF_F000) | (address & 0xFFF);
         sizeLg2 = (int)(value >> 4 & 63);
         allowed = (DmaAccess)(value & 15);
-        return (Volatile.Read(ref entry->PageTag) ^ value) == (address >> 12) && (Volatile.Read(ref entry->SpaceTag) ^ value) == (space | Valid);
+        return (Volatile.Read(ref entry->PageTag) ^ value) == (address >> 12)
+            && (Volatile.Read(ref entry->SpaceTag) ^ value) == ((space | Valid) ^ Mix(address >> 12));
     }
 
-    /// <summary>Keeps a translation.</summary>
+    /// <summary>Counts invalidations.</summary>
+    public int Generation => Volatile.Read(ref _generation);
+
+    /// <summary>Keeps a translation, unless something was invalidated since the walk began.</summary>
     /// <param name="space">Whose address.</param>
     /// <param name="address">Input address.</param>
     /// <param name="output">Its physical address, below 2^56.</param>
     /// <param name="sizeLg2">log2 of the page.</param>
     /// <param name="allowed">Read, Write, Execute, Privileged.</param>
-    public void Add(ulong space, ulong address, ulong output, int sizeLg2, DmaAccess allowed)
+    /// <param name="generation"><see cref="Generation"/> as it was before the walk.</param>
+    public void Add(ulong space, ulong address, ulong output, int sizeLg2, DmaAccess allowed, int generation)
     {
         if (_count == 0)
             return;
         var value = (output & 0x00FF_FFFF_FFFF_F000) | ((ulong)sizeLg2 << 4) | ((ulong)allowed & 15);
         var entry = _entries + Index(space, address);
-        Volatile.Write(ref entry->Value, value);
-        Volatile.Write(ref entry->PageTag, (address >> 12) ^ value);
-        Volatile.Write(ref entry->SpaceTag, (space | Valid) ^ value);
+        lock (_gate)
+        {
+            if (generation != _generation)
+                return;
+            Volatile.Write(ref entry->Value, value);
+            Volatile.Write(ref entry->PageTag, (address >> 12) ^ value);
+            Volatile.Write(ref entry->SpaceTag, (space | Valid) ^ Mix(address >> 12) ^ value);
+        }
     }
 
     /// <summary>Removes everything.</summary>
-    public void Clear() => new Span<Entry>(_entries, _count).Clear();
+    public void Clear()
+    {
+        lock (_gate)
+        {
+            _generation++;
+            new Span<Entry>(_entries, _count).Clear();
+        }
+    }
 
     /// <summary>Removes all entries of the spaces that match.</summary>
     /// <param name="space">Value to compare with.</param>
     /// <param name="mask">Which bits of the space are compared.</param>
     public void Remove(ulong space, ulong mask)
     {
-        for (var entry = _entries; entry < _entries + _count; entry++)
+        lock (_gate)
         {
-            if (Matches(entry, space, mask))
-                *entry = default;
+            _generation++;
+            for (var entry = _entries; entry < _entries + _count; entry++)
+            {
+                if (Matches(entry, space, mask))
+                    *entry = default;
+            }
         }
     }
 
@@ -102,14 +126,18 @@ public sealed unsafe class IoTlb
     /// <param name="last">Last address.</param>
     public void Remove(ulong space, ulong mask, ulong first, ulong last)
     {
-        for (var entry = _entries; entry < _entries + _count; entry++)
+        lock (_gate)
         {
-            if (!Matches(entry, space, mask))
-                continue;
-            var page = (entry->PageTag ^ entry->Value) << 12;
-            var inPage = (1UL << (int)(entry->Value >> 4 & 63)) - 1;
-            if ((page & ~inPage) <= last && (page | inPage) >= first)
-                *entry = default;
+            _generation++;
+            for (var entry = _entries; entry < _entries + _count; entry++)
+            {
+                if (!Matches(entry, space, mask))
+                    continue;
+                var page = (entry->PageTag ^ entry->Value) << 12;
+                var inPage = (1UL << (int)(entry->Value >> 4 & 63)) - 1;
+                if ((page & ~inPage) <= last && (page | inPage) >= first)
+                    *entry = default;
+            }
         }
     }
 
@@ -127,9 +155,13 @@ public sealed unsafe class IoTlb
 
     private static bool Matches(Entry* entry, ulong space, ulong mask)
     {
-        var tag = entry->SpaceTag ^ entry->Value;
+        var tag = entry->SpaceTag ^ entry->Value ^ Mix(entry->PageTag ^ entry->Value);
         return (tag & Valid) != 0 && ((tag ^ space) & mask & ~Valid) == 0;
     }
+
+    // Ties the two tags together; the Valid bit stays free.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong Mix(ulong page) => (page * 0x9E3779B97F4A7C15UL) >> 1;
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private int Index(ulong space, ulong address) => (int)((address >> 12) ^ (space * 0x9E3779B97F4A7C15UL >> 40)) & (_count - 1);

@@ -1,7 +1,7 @@
 namespace IommuFd.HwSim.Units;
 
 /// <summary>An IOMMU as devices see it: they ask for memory by requester id, PASID and IOVA, and get data or a fault.</summary>
-/// <remarks>DMA may run on any number of threads. Nothing is allocated per request.</remarks>
+/// <remarks>DMA may run on any number of threads. Nothing is allocated per request. An invalidation does not wait for a copy that another thread has begun.</remarks>
 // SAFETY: bytes are moved only through pointers that PhysicalMemory gave for the whole piece; the device vouches for its own buffer.
 public abstract unsafe class IommuUnit
 {
@@ -91,7 +91,7 @@ public abstract unsafe class IommuUnit
     /// <returns>How it ended.</returns>
     public DmaStatus Write(ushort requesterId, uint pasid, ulong iova, void* source, ulong length)
     {
-        if (IsMessage(iova, pasid) && length == 4)
+        if (length == 4 && IsMessage(iova, pasid))
         {
             OnMessage(requesterId, iova, *(uint*)source);
             return DmaStatus.Success;
@@ -126,15 +126,25 @@ public abstract unsafe class IommuUnit
                 return translation.IsStalled ? DmaStatus.Stalled : DmaStatus.Fault;
             if (translation.IsMessage)
             {
-                // Reads of an interrupt file give zeros; a write is a message.
-                var word = (uint)0;
+                // Reads of an interrupt file give zeros; a write is a message, of its first 4 bytes.
+                var inPage = Math.Min(length, 4096 - (iova & 4095));
+                uint word = 0;
                 if (access == DmaAccess.Read)
-                    new Span<byte>(device, (int)Math.Min(length, 4096)).Clear();
+                {
+                    new Span<byte>(device, (int)inPage).Clear();
+                }
                 else
+                {
                     Buffer.MemoryCopy(device, &word, 4, Math.Min(length, 4));
-                return access == DmaAccess.Read
-                    ? DmaStatus.Success
-                    : WriteMessage(new DmaRequest(requesterId, pasid, iova, access), translation, word, length);
+                    var status = WriteMessage(new DmaRequest(requesterId, pasid, iova, access), translation, word, inPage);
+                    if (status != DmaStatus.Success)
+                        return status;
+                }
+
+                device += inPage;
+                iova += inPage;
+                length -= inPage;
+                continue;
             }
 
             var piece = Math.Min(length, (1UL << translation.SizeLg2) - (iova & ((1UL << translation.SizeLg2) - 1)));

@@ -42,6 +42,8 @@ public sealed partial class AmdViUnit : IommuUnit
         translation = new DmaTranslation { Output = request.Address, SizeLg2 = 63, Allowed = DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute };
         if (!_enabled)
             return true;
+        // Before anything is looked up: what an invalidation overtakes from here on is not kept.
+        var generation = _ioTlb.Generation;
         var context = _contexts[ContextIndex(request.RequesterId, request.Pasid)];
         if (context == null || context.DeviceId != request.RequesterId || context.Pasid != request.Pasid)
         {
@@ -79,7 +81,7 @@ public sealed partial class AmdViUnit : IommuUnit
         if (walked.Event != AmdEvent.None)
             return Refuse(request, walked, context, out translation);
         if ((request.Access & DmaAccess.Privileged) == 0)
-            _ioTlb.Add(context.Space, request.Address, translation.Output, translation.SizeLg2, translation.Allowed);
+            _ioTlb.Add(context.Space, request.Address, translation.Output, translation.SizeLg2, translation.Allowed, generation);
         return true;
     }
 

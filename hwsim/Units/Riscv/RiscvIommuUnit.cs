@@ -49,6 +49,8 @@ public sealed partial class RiscvIommuUnit : IommuUnit
             return true;
         }
 
+        // Before anything is looked up: what an invalidation overtakes from here on is not kept.
+        var generation = _ioTlb.Generation;
         var context = _contexts[ContextIndex(request.RequesterId, request.Pasid)];
         if (context == null || context.DeviceId != request.RequesterId || context.Pasid != request.Pasid)
         {
@@ -76,7 +78,7 @@ public sealed partial class RiscvIommuUnit : IommuUnit
         if (walked.Cause != RiscvCause.None)
             return Refuse(request, walked, context!.FaultsDisabled, out translation);
         if ((request.Access & (DmaAccess.Privileged | DmaAccess.Translated | DmaAccess.TranslationRequest)) == 0 && !translation.IsMessage)
-            _ioTlb.Add(context!.Space, request.Address, translation.Output, translation.SizeLg2, translation.Allowed);
+            _ioTlb.Add(context!.Space, request.Address, translation.Output, translation.SizeLg2, translation.Allowed, generation);
         return true;
     }
 

@@ -48,6 +48,8 @@ public sealed partial class SmmuV3Unit : IommuUnit
             return !_bypassAborts;
         }
 
+        // Before anything is looked up: what an invalidation overtakes from here on is not kept.
+        var generation = _ioTlb.Generation;
         var context = _contexts[ContextIndex(request.RequesterId, request.Pasid)];
         if (context == null || context.StreamId != request.RequesterId || context.Substream != request.Pasid)
         {
@@ -95,7 +97,7 @@ public sealed partial class SmmuV3Unit : IommuUnit
         }
 
         if ((request.Access & (DmaAccess.Privileged | DmaAccess.Translated)) == 0)
-            _ioTlb.Add(context.Space, request.Address, translation.Output, translation.SizeLg2, translation.Allowed);
+            _ioTlb.Add(context.Space, request.Address, translation.Output, translation.SizeLg2, translation.Allowed, generation);
         return true;
     }
 

@@ -54,6 +54,8 @@ public sealed partial class VtdUnit : IommuUnit
         }
 
         translation = default;
+        // Before anything is looked up: what an invalidation overtakes from here on is not kept.
+        var generation = _ioTlb.Generation;
         var context = _contexts[ContextIndex(request.RequesterId, request.Pasid)];
         if (context == null || context.SourceId != request.RequesterId || context.Pasid != request.Pasid
             || !ReferenceEquals(context.Device, _mode == 0 ? null : _devices[DeviceIndex(request.RequesterId)]))
@@ -85,16 +87,16 @@ public sealed partial class VtdUnit : IommuUnit
         }
 
 
-        return TranslateByWalk(request, context, out translation);
+        return TranslateByWalk(request, context, generation, out translation);
     }
 
-    private bool TranslateByWalk(in DmaRequest request, VtdContext context, out DmaTranslation translation)
+    private bool TranslateByWalk(in DmaRequest request, VtdContext context, int generation, out DmaTranslation translation)
     {
         var reason = Walk(request, context, WalkAccess.UpdateAccessedDirty, out translation);
         if (reason != VtdFaultReason.None)
             return Refuse(request, reason, context.FaultsDisabled, out translation);
         if ((request.Access & DmaAccess.Privileged) == 0)
-            _ioTlb.Add(context.Space, request.Address, translation.Output, translation.SizeLg2, translation.Allowed);
+            _ioTlb.Add(context.Space, request.Address, translation.Output, translation.SizeLg2, translation.Allowed, generation);
         return true;
     }
 
