@@ -10,6 +10,9 @@ internal sealed unsafe class IommufdFault : IommufdObject
     private readonly LinkedList<IoPageFaultGroup> _deliver = [];
     private readonly SortedList<uint, IoPageFaultGroup> _response = [];
 
+    // Cookies begin at 1. But the kernel erases what it is told to (xa_erase), and erasing cookie 0 while others are out makes 0 one that can be given.
+    private bool _isZeroFree;
+
     internal IommufdFault(IommufdContext context)
         : base(IommufdObjectType.Fault) => QueueFile = new EventQueueFile(context, this, Read, Write, HasEvents);
 
@@ -80,7 +83,7 @@ internal sealed unsafe class IommufdFault : IommufdObject
         }
     }
 
-    // Whole groups only; each gets the lowest free cookie from 1.
+    // Whole groups only; each gets the lowest free cookie.
     private nint Read(ulong buffer, nuint count, IUserMemory user)
     {
         var size = (nuint)sizeof(iommu_hwpt_pgfault);
@@ -100,7 +103,7 @@ internal sealed unsafe class IommufdFault : IommufdObject
                     return done == 0 ? -Errno.EINVAL : (nint)done;
                 }
 
-                uint cookie = 1;
+                var cookie = _isZeroFree ? 0u : 1;
                 while (_response.ContainsKey(cookie))
                 {
                     cookie++;
@@ -158,13 +161,21 @@ internal sealed unsafe class IommufdFault : IommufdObject
                     break;
                 }
 
-                if (response.code > (uint)PageResponseCode.Invalid || !_response.Remove(response.cookie, out var group))
+                if (response.code > (uint)PageResponseCode.Invalid)
                 {
                     rc = -Errno.EINVAL;
                     break;
                 }
 
-                group.Respond((PageResponseCode)response.code);
+                _isZeroFree |= response.cookie == 0 && _response.Count != 0;
+                var known = _response.Remove(response.cookie, out var group);
+                if (!known)
+                {
+                    rc = -Errno.EINVAL;
+                    break;
+                }
+
+                group!.Respond((PageResponseCode)response.code);
             }
         }
 
