@@ -117,6 +117,9 @@ public sealed partial class SmmuV3Unit : IommuUnit
         if (!context.Stage2)
             return translation.Output >> _options.OutputBits != 0 ? new SmmuFault(SmmuEvent.F_ADDR_SIZE) : default;
         var ipa = translation.Output;
+        // Section 3.4: without stage 1 the input address is the intermediate one, and one above IAS (= OAS) is an address size fault of stage 1.
+        if (!context.Stage1 && ipa >> _options.OutputBits != 0)
+            return new SmmuFault(SmmuEvent.F_ADDR_SIZE);
         var access = ((WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute)) | Rules(context.Stage2Rules, update);
         var reader = new DirectTableReader(Memory);
         if (!TableWalk.Walk<ArmStage2, DirectTableReader>(context.Stage2Geometry, context.Stage2Root, ref reader, ipa, access, out var second))

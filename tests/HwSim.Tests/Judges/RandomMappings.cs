@@ -7,6 +7,9 @@ public sealed class RandomMappings(Random random)
 {
     private readonly List<(ulong Iova, ulong Length, ulong Output)> _areas = [];
 
+    /// <summary>What was mapped.</summary>
+    public IReadOnlyList<(ulong Iova, ulong Length, ulong Output)> Areas => _areas;
+
     /// <summary>Maps areas of every page size at random places of a table.</summary>
     /// <param name="table">The table.</param>
     /// <param name="count">Areas to try.</param>

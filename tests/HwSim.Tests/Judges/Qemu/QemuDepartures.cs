@@ -1,3 +1,4 @@
+using HwSim.Tests.Judges.Smmu;
 using HwSim.Tests.Judges.Vtd;
 using IommuFd.HwSim.PageTables;
 
@@ -76,4 +77,33 @@ public static class QemuDepartures
         (1 << 5, 1 << 5) => "first stage: a table entry whose permission refuses is not marked accessed",
         _ => null,
     };
+
+    /// <summary>SMMUv3: event records and silence.</summary>
+    /// <param name="config">STE.Config: 5 stage 1, 6 stage 2, 7 nested.</param>
+    /// <param name="ours">Our answer.</param>
+    /// <param name="theirs">QEMU's.</param>
+    /// <param name="damaged">The entry that was damaged, or 0.</param>
+    public static string? Smmu(int config, in SmmuOutcome ours, in SmmuOutcome theirs, ulong damaged)
+    {
+        if (config == 7 && ours with { Flags = ours.Flags & ~SmmuOutcome.Stage2 } == theirs && (ours.Flags & SmmuOutcome.Class) == 1 << 8)
+            return "nested: a first-stage table that misses in stage 2 is recorded with S2 = 0";
+        if (config == 6 && ours is { Event: 0x11, Flags: 0x200 or 0x208 } && theirs == default)
+            return "stage 2 only: an input address above IAS gives no event";
+        if (ours.Event == 0x11 && theirs.Event == 0x0b && ours.Input == theirs.Input && theirs.Address >> 44 != 0)
+            return "a table address above OAS is fetched (F_WALK_EABT) instead of F_ADDR_SIZE";
+        if (config == 7 && (ours.Flags & (SmmuOutcome.Class | SmmuOutcome.Stage2)) == SmmuOutcome.Stage2 && theirs.Event is 0x10 or 0x12 or 0x13
+            && ours with { Flags = ours.Flags | SmmuOutcome.Read, Event = theirs.Event } == theirs && (ours.Event == theirs.Event || (damaged & 3) == 1))
+            return "nested: the fetch of a context descriptor that misses in stage 2 is recorded as a read";
+        if (config != 6 && ours.Event == 0x13 && theirs.Event == 0 && damaged != 0 && ((damaged & 0x40) == 0 || (damaged & 1UL << 61) != 0))
+            return "AP[1] and APTable[0] are not enforced";
+        if (config == 6 && ours.Event == 0x0b && ours with { Flags = (ours.Flags & ~SmmuOutcome.Class) | 2 << 8 } == theirs)
+            return "stage 2: F_WALK_EABT has class IN instead of TT";
+        if ((damaged & 3) != 1)
+            return null;
+        if (ours.Event == 0x10 && (theirs.Event == 0x12 || theirs.Event == 0x13 || theirs.Event == 0))
+            return "a block is accepted at a level that has none";
+        if (ours.Event == 0x11 && theirs.Event != 0x10)
+            return "low bits of a block's address are ignored";
+        return null;
+    }
 }
