@@ -28,6 +28,9 @@ public sealed class VtdOps : IommuOps
     public override IommuDomain BlockedDomain => _blocked;
 
     /// <inheritdoc/>
+    public override bool HasNested => true;
+
+    /// <inheritdoc/>
     public override bool HasHardwareInfo => true;
 
     /// <summary>Brings a unit up: an empty root table, all caches invalidated, translation on.</summary>
