@@ -177,6 +177,20 @@ public class PainTests
     }
 
     [Fact]
+    public void Unbind_does_not_wait_for_a_program_unasked()
+    {
+        TestMachine machine = TestMachine.Standard();
+        IommuFd.Sysfs.MemoryBindingStore store = new();
+        Vfio.Run(machine, store, "bind", Nvme).Exits(ExitCode.Ok);
+        machine.Tree.File("/proc/17/comm", "qemu-system-x86\n");
+        machine.Tree.Link("/proc/17/fd/9", "/dev/vfio/devices/vfio0");
+        const string sentence = "qemu-system-x86 (pid 17) has 0000:00:05.0 open. End that program first, or say --force: the kernel then asks it to give the device back, and waits. Nothing was changed.";
+        Vfio.Run(machine, store, "unbind", Nvme).Exits(ExitCode.Busy).Complains(sentence);
+        Vfio.Run(machine, store, "restore").Exits(ExitCode.Incomplete).Complains(sentence);
+        Vfio.Run(machine, store, "unbind", "--force", Nvme).Exits(ExitCode.Ok).Says("0000:00:05.0: vfio-pci -> nvme\n");
+    }
+
+    [Fact]
     public void A_VF_whose_PF_is_in_user_hands_needs_a_token()
     {
         TestMachine machine = TestMachine.Standard();

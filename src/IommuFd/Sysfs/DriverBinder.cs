@@ -84,7 +84,7 @@ public sealed class DriverBinder
         {
             if (CarryOut(plan) is { } failure)
             {
-                return failure with { NotRestored = Restore([.. changing.Select(static each => each.Before)]) };
+                return failure with { NotRestored = failure.Errno == Errno.ETIMEDOUT ? Abandon(plan, changing) : Restore([.. changing.Select(static each => each.Before)]) };
             }
         }
 
@@ -149,6 +149,21 @@ public sealed class DriverBinder
             _store.Commit();
         }
 
+        return failed;
+    }
+
+    // A driver that has not let go holds the function's lock: any further bind or unbind would wait behind it. The function is left alone, what it had is remembered, and the
+    // others are put back.
+    private List<PciAddress> Abandon(DriverPlan stuck, List<DriverPlan> changing)
+    {
+        if (_store.Recall(stuck.Address) is null)
+        {
+            _store.Remember(stuck.Before);
+        }
+
+        List<PciAddress> failed = Restore([.. changing.Select(static each => each.Before).Where(before => before.Address != stuck.Address)]);
+        failed.Add(stuck.Address);
+        _store.Commit();
         return failed;
     }
 

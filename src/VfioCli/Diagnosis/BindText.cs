@@ -18,7 +18,11 @@ internal static class BindText
             DriverFailureStage.Verify => Verify(failure),
             _ => Write(session, failure, timeout),
         };
-        if (failure.NotRestored.Count > 0)
+        if (failure.Errno == Errno.ETIMEDOUT)
+        {
+            code = ExitCode.Incomplete;
+        }
+        else if (failure.NotRestored.Count > 0)
         {
             code = ExitCode.Incomplete;
             remedy += $" Not put back: {string.Join(", ", failure.NotRestored)}; `vfio restore` tries again.";
@@ -67,9 +71,14 @@ internal static class BindText
         if (failure.Errno == Errno.ETIMEDOUT)
         {
             return (
-                $"driver {failure.Found.Driver ?? "?"} has not let go within {timeout}.",
-                "The write goes on waiting in the kernel for whoever uses the device; ending the users now may not wake it, and then only a reboot helps.",
+                $"its driver has not let go within {timeout}.",
+                "The write goes on waiting in the kernel for whoever uses the device; ending the users now may not wake it, and then only a reboot helps. Once it has ended, `vfio restore` gives the function back.",
                 ExitCode.Busy);
+        }
+
+        if (failure.Errno == Errno.EALREADY)
+        {
+            return ("the unbind of an earlier vfio command still waits for its driver to let go.", "End whoever uses the device; `vfio explain` names them.", ExitCode.Busy);
         }
 
         string file = path[(path.LastIndexOf('/') + 1)..];

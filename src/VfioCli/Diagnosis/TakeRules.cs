@@ -45,6 +45,24 @@ internal static class TakeRules
         }
     }
 
+    /// <summary>Throws when a program has a function open through VFIO: its unbind would wait for that program.</summary>
+    /// <exception cref="CommandFailure">It has; nothing was changed.</exception>
+    public static void CheckHolders(Session session, IEnumerable<PciFunction> functions)
+    {
+        foreach (PciFunction function in functions.Where(static function => DriverClaim.IsVfio(function.Driver)))
+        {
+            string[] nodes = [.. new[] { function.DeviceNode }.OfType<string>()];
+            if (DeviceHolder.Of(session.Sysfs, nodes, out _) is [var holder, ..])
+            {
+                throw new CommandFailure(
+                    ExitCode.Busy, $"{holder} has {function.Address} open.", "End that program first, or say --force: the kernel then asks it to give the device back, and waits. Nothing was changed.")
+                {
+                    Evidence = [$"/proc/{holder.ProcessId}/fd -> {holder.Node}"],
+                };
+            }
+        }
+    }
+
     private static string Cure(HostUse use) => use.Kind switch
     {
         HostUseKind.Mount => $"Unmount {use.Detail} first",

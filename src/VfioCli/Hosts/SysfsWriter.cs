@@ -17,6 +17,11 @@ internal sealed class SysfsWriter(IHost host, TimeSpan timeout)
     /// <summary>Does one write: 0, -errno, or -ETIMEDOUT when it has not returned in time.</summary>
     public int Write(SysfsWrite step)
     {
+        if (host is LinuxHost && PendingFile(step) is { } pending && IsHeld(pending))
+        {
+            return -Errno.EALREADY; // would wait behind the one that waits
+        }
+
         bool mayHang = step.Path.EndsWith("/unbind", StringComparison.Ordinal);
         if (!mayHang)
         {
@@ -26,8 +31,60 @@ internal sealed class SysfsWriter(IHost host, TimeSpan timeout)
         return host is LinuxHost ? WriteInChild(step) : WriteInThread(step);
     }
 
-    /// <summary>The child's whole life: one write, its errno as exit status.</summary>
-    public static int RunChild(string path, string text) => -new LinuxSysfs().WriteText(path, text);
+    /// <summary>The child's whole life: one write, its errno as exit status. It holds a lock as long, by which later commands see that the write still waits.</summary>
+    public static int RunChild(string path, string text)
+    {
+        FileStream? pending = null;
+        if (PendingFile(new SysfsWrite(path, text)) is { } file)
+        {
+            try
+            {
+                pending = new FileStream(file, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None);
+            }
+            catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+            {
+                // Without the lock the write is the same; only later commands know less.
+            }
+        }
+
+        int result = new LinuxSysfs().WriteText(path, text);
+        if (pending is not null)
+        {
+            File.Delete(pending.Name);
+            pending.Dispose();
+        }
+
+        return -result;
+    }
+
+    // By the function that the write is about: an unbind names it in its text, an override in its path.
+    private static string? PendingFile(SysfsWrite step)
+    {
+        string name = step.Path.StartsWith(PciBus.Devices + "/", StringComparison.Ordinal) ? step.Path.Split('/')[5] : step.Text;
+        return PciAddress.TryParse(name, out PciAddress address) ? $"{DirectoryBindingStore.DefaultDirectory}/{address}.unbinding" : null;
+    }
+
+    private static bool IsHeld(string file)
+    {
+        if (!File.Exists(file))
+        {
+            return false;
+        }
+
+        try
+        {
+            using FileStream held = new(file, FileMode.Open, FileAccess.ReadWrite, FileShare.None);
+            return false;
+        }
+        catch (UnauthorizedAccessException)
+        {
+            return false;
+        }
+        catch (IOException)
+        {
+            return File.Exists(file);
+        }
+    }
 
     private int WriteInThread(SysfsWrite step)
     {

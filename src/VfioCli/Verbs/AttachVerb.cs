@@ -87,10 +87,41 @@ internal sealed class AttachVerb : FunctionsVerb
         if (Hold)
         {
             session.Terminal.Remark("attached; SIGINT (Ctrl-C) or SIGTERM ends it.");
-            _ = signalled.Token.WaitHandle.WaitOne();
+            Wait(session, attached, signalled.Token);
         }
 
         return report.Passed ? ExitCode.Ok : ExitCode.No;
+
+        // A signal ends it, and so does the host when it wants a device back: someone's unbind waits for us then.
+        static void Wait(Session session, Attached attached, CancellationToken signalled)
+        {
+            using CancellationTokenSource ended = CancellationTokenSource.CreateLinkedTokenSource(signalled);
+            List<InterruptSet> requests = [];
+            List<Task> waits = [Task.Delay(Timeout.Infinite, ended.Token)];
+            foreach (BoundDevice device in attached.Devices.Where(static device => device.Calls.GetIrqInfo(InterruptKind.Request).Count > 0))
+            {
+                requests.Add(device.EnableInterrupts(InterruptKind.Request));
+                waits.Add(requests[^1][0].WaitAsync(ended.Token).AsTask());
+            }
+
+            int first = Task.WaitAny([.. waits], CancellationToken.None);
+            if (first > 0)
+            {
+                session.Terminal.Remark($"the host asks for {requests[first - 1].Device.Address} back; letting go.");
+            }
+
+            ended.Cancel();
+            try
+            {
+                Task.WaitAll([.. waits], CancellationToken.None);
+            }
+            catch (AggregateException)
+            {
+                // The cancelled waits.
+            }
+
+            requests.ForEach(static set => set.Dispose());
+        }
 
         // The fault of the last check, as the kernel saw it; without leave to read its log there is none to show.
         static IReadOnlyList<(FaultRecord Fault, int Count)> NewFaults(Session session, int before, IReadOnlyList<PciFunction> functions) =>

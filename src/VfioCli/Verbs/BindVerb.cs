@@ -202,10 +202,19 @@ internal sealed class BindVerb : DriverVerb
 [Verb("unbind", HelpText = "Give functions back to the drivers they had, and clear their driver_override.")]
 internal sealed class UnbindVerb : DriverVerb
 {
+    /// <summary>Unbinds what is open.</summary>
+    [Option("force", HelpText = "Also when a program has a function open: the kernel asks it to give the device back, and waits for it.")]
+    public bool Force { get; set; }
+
     /// <inheritdoc/>
     public override ExitCode Run(Session session)
     {
         IReadOnlyList<PciFunction> functions = session.FunctionsAt(Functions);
+        if (!Force && !DryRun)
+        {
+            TakeRules.CheckHolders(session, functions);
+        }
+
         return Carry(session, "vfio.unbind/1", binder => binder.PlanReturn(functions.Select(static function => function.Address)));
     }
 }

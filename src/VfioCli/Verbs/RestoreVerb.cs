@@ -36,7 +36,17 @@ internal sealed class RestoreVerb : HostVerb
             }
 
             // One at a time: a function that cannot be given back must not keep the others.
-            CommandFailure? failure = binder.Apply(binder.PlanReturn([original.Address])) is { } refused ? BindText.Describe(session, refused, writer.TimeoutText) : null;
+            CommandFailure? failure = null;
+            try
+            {
+                TakeRules.CheckHolders(session, [session.Function(original.Address.ToString())]);
+                failure = binder.Apply(binder.PlanReturn([original.Address])) is { } refused ? BindText.Describe(session, refused, writer.TimeoutText) : null;
+            }
+            catch (CommandFailure inUse)
+            {
+                failure = inUse;
+            }
+
             results.Add((original.Address, session.Bus.Find(original.Address)?.Driver, failure));
             if (failure is null)
             {

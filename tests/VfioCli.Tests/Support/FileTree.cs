@@ -6,6 +6,8 @@ namespace VfioCli.Tests.Support;
 /// <summary>Files, directories and links in memory, with the path rules of Linux. What a write does is said by whoever builds the tree.</summary>
 internal sealed class FileTree : ISysfs
 {
+    // A driver that hangs in unbind does so on a thread of its own. Never held while an effect runs.
+    private readonly Lock _gate = new();
     private readonly SortedDictionary<string, byte[]> _files = new(StringComparer.Ordinal);
     private readonly SortedDictionary<string, string> _links = new(StringComparer.Ordinal);
     private readonly HashSet<string> _directories = new(["/"], StringComparer.Ordinal);
@@ -23,35 +25,47 @@ internal sealed class FileTree : ISysfs
 
     public void Bytes(string path, byte[] bytes)
     {
-        Parents(path);
-        _files[path] = bytes;
+        lock (_gate)
+        {
+            Parents(path);
+            _files[path] = bytes;
+        }
     }
 
     public void Directory(string path)
     {
-        Parents(path);
-        _ = _directories.Add(path);
+        lock (_gate)
+        {
+            Parents(path);
+            _ = _directories.Add(path);
+        }
     }
 
     public void Link(string path, string target)
     {
-        Parents(path);
-        _links[path] = target;
+        lock (_gate)
+        {
+            Parents(path);
+            _links[path] = target;
+        }
     }
 
     public void Remove(string path)
     {
-        foreach (string key in _files.Keys.Where(key => key == path || key.StartsWith(path + "/", StringComparison.Ordinal)).ToList())
+        lock (_gate)
         {
-            _ = _files.Remove(key);
-        }
+            foreach (string key in _files.Keys.Where(key => key == path || key.StartsWith(path + "/", StringComparison.Ordinal)).ToList())
+            {
+                _ = _files.Remove(key);
+            }
 
-        foreach (string key in _links.Keys.Where(key => key == path || key.StartsWith(path + "/", StringComparison.Ordinal)).ToList())
-        {
-            _ = _links.Remove(key);
-        }
+            foreach (string key in _links.Keys.Where(key => key == path || key.StartsWith(path + "/", StringComparison.Ordinal)).ToList())
+            {
+                _ = _links.Remove(key);
+            }
 
-        _ = _directories.RemoveWhere(key => key == path || key.StartsWith(path + "/", StringComparison.Ordinal));
+            _ = _directories.RemoveWhere(key => key == path || key.StartsWith(path + "/", StringComparison.Ordinal));
+        }
     }
 
     public string Text(string path) => Encoding.UTF8.GetString(_files[Resolve(path, true)!]);
@@ -65,24 +79,27 @@ internal sealed class FileTree : ISysfs
 
     public int ReadBytes(string path, out byte[] bytes)
     {
-        bytes = [];
-        if (Resolve(path, true) is not { } real)
+        lock (_gate)
         {
-            return -Errno.ENOENT;
-        }
+            bytes = [];
+            if (Resolve(path, true) is not { } real)
+            {
+                return -Errno.ENOENT;
+            }
 
-        if (Unreadable.TryGetValue(real, out int errno))
-        {
-            return -errno;
-        }
+            if (Unreadable.TryGetValue(real, out int errno))
+            {
+                return -errno;
+            }
 
-        if (!_files.TryGetValue(real, out byte[]? found))
-        {
-            return -Errno.EISDIR;
-        }
+            if (!_files.TryGetValue(real, out byte[]? found))
+            {
+                return -Errno.EISDIR;
+            }
 
-        bytes = found;
-        return bytes.Length;
+            bytes = found;
+            return bytes.Length;
+        }
     }
 
     public int WriteText(string path, string text)
@@ -92,9 +109,14 @@ internal sealed class FileTree : ISysfs
             return -Errno.EINVAL;
         }
 
-        if (Resolve(path, true) is not { } real || !_files.ContainsKey(real))
+        string? real;
+        lock (_gate)
         {
-            return -Errno.ENOENT;
+            real = Resolve(path, true);
+            if (real is null || !_files.ContainsKey(real))
+            {
+                return -Errno.ENOENT;
+            }
         }
 
         if (Effects.TryGetValue(real, out Func<string, int>? effect))
@@ -108,63 +130,72 @@ internal sealed class FileTree : ISysfs
 
     public int ReadLink(string path, out string target)
     {
-        target = "";
-        if (Resolve(path, false) is not { } real)
+        lock (_gate)
         {
-            return -Errno.ENOENT;
-        }
+            target = "";
+            if (Resolve(path, false) is not { } real)
+            {
+                return -Errno.ENOENT;
+            }
 
-        if (Unreadable.TryGetValue(real, out int errno))
-        {
-            return -errno;
-        }
+            if (Unreadable.TryGetValue(real, out int errno))
+            {
+                return -errno;
+            }
 
-        if (!_links.TryGetValue(real, out string? found))
-        {
-            return -Errno.EINVAL;
-        }
+            if (!_links.TryGetValue(real, out string? found))
+            {
+                return -Errno.EINVAL;
+            }
 
-        target = found;
-        return target.Length;
+            target = found;
+            return target.Length;
+        }
     }
 
     public int List(string path, out string[] names)
     {
-        names = [];
-        if (Resolve(path, true) is not { } real)
+        lock (_gate)
         {
-            return -Errno.ENOENT;
-        }
+            names = [];
+            if (Resolve(path, true) is not { } real)
+            {
+                return -Errno.ENOENT;
+            }
 
-        if (Unreadable.TryGetValue(real, out int errno))
-        {
-            return -errno;
-        }
+            if (Unreadable.TryGetValue(real, out int errno))
+            {
+                return -errno;
+            }
 
-        if (!_directories.Contains(real))
-        {
-            return -Errno.ENOTDIR;
-        }
+            if (!_directories.Contains(real))
+            {
+                return -Errno.ENOTDIR;
+            }
 
-        string prefix = real == "/" ? "/" : real + "/";
-        names = [.. _files.Keys.Concat(_links.Keys).Concat(_directories)
-            .Where(key => key.Length > prefix.Length && key.StartsWith(prefix, StringComparison.Ordinal))
-            .Select(key => key[prefix.Length..].Split('/')[0]).Distinct().Order(StringComparer.Ordinal)];
-        return names.Length;
+            string prefix = real == "/" ? "/" : real + "/";
+            names = [.. _files.Keys.Concat(_links.Keys).Concat(_directories)
+                .Where(key => key.Length > prefix.Length && key.StartsWith(prefix, StringComparison.Ordinal))
+                .Select(key => key[prefix.Length..].Split('/')[0]).Distinct().Order(StringComparer.Ordinal)];
+            return names.Length;
+        }
     }
 
     public int Status(string path, out PathStatus status)
     {
-        status = default;
-        if (Resolve(path, true) is not { } real)
+        lock (_gate)
         {
-            return -Errno.ENOENT;
-        }
+            status = default;
+            if (Resolve(path, true) is not { } real)
+            {
+                return -Errno.ENOENT;
+            }
 
-        status = Statuses.TryGetValue(real, out PathStatus found) ? found
-            : _directories.Contains(real) ? new PathStatus(PathKind.Directory, 0x1ed, 0, 0, 0)
-            : new PathStatus(real.StartsWith("/dev/", StringComparison.Ordinal) ? PathKind.CharacterDevice : PathKind.File, 0x180, 0, 0, 0);
-        return 0;
+            status = Statuses.TryGetValue(real, out PathStatus found) ? found
+                : _directories.Contains(real) ? new PathStatus(PathKind.Directory, 0x1ed, 0, 0, 0)
+                : new PathStatus(real.StartsWith("/dev/", StringComparison.Ordinal) ? PathKind.CharacterDevice : PathKind.File, 0x180, 0, 0, 0);
+            return 0;
+        }
     }
 
     private void Parents(string path)
