@@ -3,10 +3,11 @@ using IommuFd.HwSim.Units;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The machine's IOMMU with its driver, and which functions are behind it.</summary>
-internal sealed class IommuUnits
+internal sealed partial class IommuUnits
 {
     private readonly Topology _topology;
     private readonly IommuOps? _ops;
+    private readonly IReadOnlyList<ReservedRegion> _regions = [];
 
     /// <summary>Makes the unit that a topology asks for and lets its driver bring it up.</summary>
     public IommuUnits(Topology topology, PhysicalMemory memory, FileTree tree)
@@ -19,38 +20,30 @@ internal sealed class IommuUnits
             return;
         }
 
-        if (iommu.Kind != "intel")
+        Family family = iommu.Kind switch
         {
-            throw new TopologyException($"there is no IOMMU of kind '{iommu.Kind}'; known are: intel");
+            "intel" => Intel(iommu, memory),
+            "amd" => Amd(memory),
+            "arm-smmuv3" => Smmu(memory),
+            "riscv" => Riscv(iommu, memory),
+            _ => throw new TopologyException($"there is no IOMMU of kind '{iommu.Kind}'; known are: intel, amd, arm-smmuv3, riscv"),
+        };
+        Unit = family.Unit;
+        _ops = family.Ops;
+        _regions = family.Regions;
+        Directory = tree.Directory("/sys/devices/virtual/iommu/" + family.Name);
+        tree.Directory(Directory.Path + "/devices");
+        if (family.Files.Length != 0)
+        {
+            DirectoryNode directory = tree.Directory($"{Directory.Path}/{family.Attributes}");
+            foreach ((string file, Func<string> read) in family.Files)
+            {
+                tree.Add(directory, file, read);
+            }
         }
 
-        // As QEMU's unit in legacy mode offers it: no snoop control, no device TLBs.
-        var unit = new VtdUnit(memory, new VtdOptions
-        {
-            AddressWidth = iommu.AddressBits,
-            ScalableMode = iommu.Scalable,
-            FirstStage = false,
-            Nesting = false,
-            SecondStageDirty = false,
-            DeviceTlb = false,
-            SnoopControl = false,
-            CachingMode = true,
-        });
-        var ops = new VtdOps();
-        ops.Probe(unit);
-        Unit = unit;
-        _ops = ops;
-        Directory = tree.Directory("/sys/devices/virtual/iommu/dmar0");
-        tree.Directory(Directory.Path + "/devices");
-        DirectoryNode attributes = tree.Directory(Directory.Path + "/intel-iommu");
-        tree.Add(attributes, "version", () => $"{unit.ReadRegister(VtdRegister.VER, 4) >> 4}:{unit.ReadRegister(VtdRegister.VER, 4) & 0xf}\n");
-        tree.Add(attributes, "address", static () => "fed90000\n");
-        tree.Add(attributes, "cap", () => $"{unit.ReadRegister(VtdRegister.CAP, 8):x}\n");
-        tree.Add(attributes, "ecap", () => $"{unit.ReadRegister(VtdRegister.ECAP, 8):x}\n");
-        tree.Add(attributes, "domains_supported", static () => "65536\n");
-        tree.Add(attributes, "domains_used", static () => "1\n");
         tree.Link(Directory, "subsystem", tree.Directory("/sys/class/iommu"));
-        tree.Link(tree.Directory("/sys/class/iommu"), "dmar0", Directory);
+        tree.Link(tree.Directory("/sys/class/iommu"), family.Name, Directory);
     }
 
     /// <summary>The unit; null without one.</summary>
@@ -81,7 +74,7 @@ internal sealed class IommuUnits
         };
     }
 
-    private static ReservedRegion[] Reserved(PciFunction function) =>
+    private ReservedRegion[] Reserved(PciFunction function) =>
     [
         .. function.Topology.Reserved.Select(region => new ReservedRegion(region.Start, region.End - region.Start + 1, region.Type switch
         {
@@ -90,6 +83,6 @@ internal sealed class IommuUnits
             "reserved" => ReservedRegionType.Reserved,
             _ => throw new TopologyException($"function {function.Name}: '{region.Type}' is not a type of reserved range: direct, direct-relaxable, reserved"),
         })),
-        VtdOps.MsiRegion,
+        .. _regions,
     ];
 }

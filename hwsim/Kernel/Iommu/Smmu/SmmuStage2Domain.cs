@@ -1,0 +1,75 @@
+using IommuFd.HwSim.PageTables;
+using IommuFd.Native;
+
+namespace IommuFd.HwSim.Kernel;
+
+/// <summary>A stage-2 table with its VMID: nest parents, and all domains where there is no stage 1.</summary>
+internal sealed class SmmuStage2Domain : TableDomain<ArmStage2>, ISmmuAttached
+{
+    private readonly SmmuDriver _driver;
+    private readonly int _vmid;
+
+    private SmmuStage2Domain(SmmuOps owner, IommuDomainType type, SmmuDriver driver, PageTable<ArmStage2> table)
+        : base(owner, type, table, tracksDirty: false)
+    {
+        _driver = driver;
+        _vmid = driver.AllocVmid();
+        ApertureEnd = table.Geometry.InputMask;
+    }
+
+    internal static SmmuStage2Domain? TryCreate(SmmuOps owner, IommuDomainType type, SmmuDriver driver)
+    {
+        try
+        {
+            var geometry = ArmStage2.Geometry(12, driver.OutputBits, driver.OutputBits, 0);
+            return new SmmuStage2Domain(owner, type, driver, new PageTable<ArmStage2>(driver.Unit.Memory, geometry));
+        }
+        catch (InvalidOperationException)
+        {
+            // The arena is full.
+            return null;
+        }
+    }
+
+    public override int AttachDevice(IommuDevice device, IommuDomain? old)
+    {
+        var driver = ((SmmuOps)Owner).DriverOf(device);
+        if (driver != _driver)
+        {
+            return -Errno.EINVAL;
+        }
+
+        driver.SetStream(device.RequesterId, [1 | (6UL << 1), 1UL << 44, Word2, Table.Root]);
+        (old as ISmmuAttached)?.Detach(device);
+        return 0;
+    }
+
+    public void Detach(IommuDevice device) => _driver.InvalidateVmid(_vmid);
+
+    public override void Free()
+    {
+        base.Free();
+        _driver.InvalidateVmid(_vmid);
+        _driver.FreeVmid(_vmid);
+    }
+
+    protected override PageAttributes AttributesOf(IommuProt prot) =>
+        PageAttributes.Execute
+        | ((prot & IommuProt.Read) != 0 ? PageAttributes.Read : 0)
+        | ((prot & IommuProt.Write) != 0 ? PageAttributes.Write : 0)
+        | ((prot & IommuProt.Mmio) != 0 ? PageAttributes.Device : (prot & IommuProt.Cache) != 0 ? PageAttributes.Coherent : 0);
+
+    protected override void Invalidate(ulong first, ulong last) => _driver.InvalidatePages(0x2a | ((ulong)_vmid << 32), first, last);
+
+    private ulong Word2
+    {
+        get
+        {
+            var geometry = Table.Geometry;
+            var outputCode = (ulong)(_driver.OutputBits switch { 32 => 0, 36 => 1, 40 => 2, 42 => 3, 44 => 4, _ => 5 });
+            return (uint)_vmid | ((ulong)(64 - geometry.InputBits) << 32) | ((ulong)(geometry.TopLevel - 1) << 38) // T0SZ, SL0
+                | (1UL << 40) | (1UL << 42) | (3UL << 44) | (outputCode << 48)                                      // walks, PS
+                | (1UL << 51) | (1UL << 54) | (1UL << 58);                                                          // AA64, PTW, R
+        }
+    }
+}
