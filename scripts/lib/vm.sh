@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced after common.sh and make_work: the kernel, the disk image and one boot of the test machine.
-#   VFIO_VM_KERNEL   bzImage to boot          VFIO_VM_TIMEOUT  seconds one boot may take, default 600
+#   VFIO_VM_KERNEL   bzImage to boot          VFIO_VM_TIMEOUT  seconds one boot may take, default 900
 #   VFIO_VM_ACCEL    auto, tcg or kvm         VFIO_VM_MEMORY   MiB, default 1024
 #   VFIO_VM_APPEND   more kernel arguments    VFIO_VM_CPUS     default 2
 VM=$REPOSITORY/scripts/vm
@@ -98,7 +98,7 @@ vm_image() {
 # The layout is the table in scripts/vm/README.md. VM_PID is QEMU's keeper while it runs.
 vm_boot() {
     local mode=$1 out=$2 iommu=intel-iommu,intremap=on,caching-mode=on,aw-bits=48 append accel tails
-    local limit=${VFIO_VM_TIMEOUT:-600} kernel serial=file:$out/console keeper=()
+    local limit=${VFIO_VM_TIMEOUT:-900} kernel serial=file:$out/console keeper=()
     shift 2
     append="console=ttyS0 panic=-1 no_timer_check quiet root=/dev/vda rootfstype=erofs ro rootwait init=/init intel_iommu=on"
     case $mode in
