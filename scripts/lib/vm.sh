@@ -94,6 +94,14 @@ vm_image() {
     rm -rf "$root"
 }
 
+# All that a boot needs, each failing here with its own sentence: packages, WORK, VM_KERNEL, WORK/image.
+vm_prepare() {
+    "$VM/setup"
+    make_work
+    VM_KERNEL=$(vm_kernel)
+    vm_image
+}
+
 # Boots once, runs OUT/job inside, leaves OUT/stdout, stderr, status, console: vm_boot MODE OUT [QEMU ARGUMENT...]
 # The layout is the table in scripts/vm/README.md. VM_PID is QEMU's keeper while it runs.
 vm_boot() {
@@ -107,7 +115,7 @@ vm_boot() {
         flts) iommu+=,x-scalable-mode=on,x-flts=on append+=,sm_on ;;
         *) die "'$mode' is not a mode: legacy, scalable or flts" ;;
     esac
-    kernel=$(vm_kernel)
+    kernel=$VM_KERNEL
     accel=tcg,thread=multi
     case ${VFIO_VM_ACCEL:-auto} in
         tcg) ;;
