@@ -1,3 +1,4 @@
+using HwSim.Tests.Judges.RiscV;
 using HwSim.Tests.Judges.Smmu;
 using HwSim.Tests.Judges.Vtd;
 using IommuFd.HwSim.PageTables;
@@ -105,5 +106,21 @@ public static class QemuDepartures
         if (ours.Event == 0x11 && theirs.Event != 0x10)
             return "low bits of a block's address are ignored";
         return null;
+    }
+
+    /// <summary>RISC-V IOMMU with both stages.</summary>
+    /// <param name="write">The request.</param>
+    /// <param name="ours">Our answer.</param>
+    /// <param name="theirs">QEMU's.</param>
+    /// <param name="damaged">The second-stage entry that was damaged, or 0.</param>
+    public static string? RiscVNested(bool write, RiscVAnswer ours, RiscVAnswer theirs, ulong damaged)
+    {
+        if (!write && ours.Cause is 0 or 21 && theirs.Cause == 23)
+            return "nested: a read through a writable first-stage leaf asks the second stage for a write (23)";
+        if (ours.Cause is 21 or 23 && damaged >> 54 != 0)
+            return "PTE bits 63:54 are not checked";
+        if (ours.Cause is 21 or 23 && (damaged & 14) == 0 && (damaged & 0xD0) != 0)
+            return "D, A and U of a non-leaf PTE are not checked";
+        return ours.Cause is 21 or 23 && damaged != 0 && (damaged & 16) == 0 ? "PTE.U is not checked" : null;
     }
 }

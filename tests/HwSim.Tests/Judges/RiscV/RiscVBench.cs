@@ -1,5 +1,6 @@
 using HwSim.Tests.Judges.Qemu;
 using IommuFd.HwSim;
+using IommuFd.HwSim.Units;
 
 namespace HwSim.Tests.Judges.RiscV;
 
@@ -19,6 +20,7 @@ public sealed class RiscVBench : IDisposable
     private readonly JudgeMachine _machine = JudgeMachine.RiscV(0, ioTlb: false);
     private readonly GuestMirror _mirror;
     private readonly ulong _ddt, _commands;
+    private readonly RiscvIommuUnit _unit;
     private ulong _tail;
 
     public RiscVBench()
@@ -27,9 +29,11 @@ public sealed class RiscVBench : IDisposable
         _mirror = new GuestMirror(Qtest, Memory);
         _ddt = Memory.Allocate();
         _commands = Memory.Allocate();
-        Qtest.Write(8, Registers + 0x18, (_commands >> 12 << 10) | 7);
-        Qtest.Write(4, Registers + 0x48, 1);
-        Qtest.Write(8, Registers + 0x10, (_ddt >> 12 << 10) | 2);
+        // The options are what QEMU's capabilities register says.
+        _unit = new RiscvIommuUnit(Memory, new RiscvOptions { HardwareAccessedDirty = false, Napot = false, T2Gpa = false, ProcessDirectories = 1, IoTlbLg2 = -1 });
+        Register(0x18, 8, (_commands >> 12 << 10) | 7);
+        Register(0x48, 4, 1);
+        Register(0x10, 8, (_ddt >> 12 << 10) | 2);
         Qtest.Flush();
     }
 
@@ -52,8 +56,24 @@ public sealed class RiscVBench : IDisposable
         Memory.Write64(_commands + (_tail * 16), 3); // IODIR.INVAL_DDT, all devices
         _tail = (_tail + 1) % 256;
         _mirror.Export();
-        Qtest.Write(4, Registers + 0x24, _tail);
+        Register(0x24, 4, _tail);
         Qtest.Flush();
+    }
+
+    /// <summary>Our unit's answer.</summary>
+    public RiscVAnswer Ours(ulong iova, bool write)
+    {
+        var request = new DmaRequest((ushort)DeviceId, DmaRequest.NoPasid, iova, DmaAccess.Read | (write ? DmaAccess.Write : 0));
+        if (!_unit.Translate(request, out var translation))
+            return new RiscVAnswer(translation.Reason, 0);
+        return new RiscVAnswer(0, (translation.Output & ~((1UL << translation.SizeLg2) - 1)) >> 22);
+    }
+
+    /// <summary>Changes a word on both sides.</summary>
+    public void Change(ulong address, ulong value)
+    {
+        Memory.Write64(address, value);
+        Qtest.Write(8, address, value);
     }
 
     /// <summary>Queues a translation; the result is the index of its answer.</summary>
@@ -73,6 +93,12 @@ public sealed class RiscVBench : IDisposable
         var response = Qtest[index];
         // QEMU leaves the page number where it is (the specification has it at bit 10), so its low bits are covered by the flags.
         return (response & 1) != 0 ? new RiscVAnswer((uint)(response >> 10) & 0xFFF, 0) : new RiscVAnswer(0, response >> 10);
+    }
+
+    private void Register(int offset, int bytes, ulong value)
+    {
+        _unit.WriteRegister(offset, bytes, value);
+        Qtest.Write(bytes, Registers + (ulong)offset, value);
     }
 
     public void Dispose()

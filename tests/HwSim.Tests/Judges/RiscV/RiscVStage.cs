@@ -17,13 +17,13 @@ public sealed class RiscVStage<TFormat> : IDisposable
 
     private readonly bool _second;
 
-    public RiscVStage(PhysicalMemory memory, PageTableGeometry geometry, Random random, bool second)
+    public RiscVStage(PhysicalMemory memory, PageTableGeometry geometry, Random random, bool second, (ulong First, ulong Last)[]? outputs = null)
     {
         Table = new PageTable<TFormat>(memory, geometry);
         _second = second;
         Mappings = new RandomMappings(random);
         // Outputs are multiples of 4 MiB, all the way up to the width of a physical address.
-        Mappings.Fill(Table, 60, [(0, (1UL << geometry.OutputBits) - 1)], Permissions, 22);
+        Mappings.Fill(Table, 60, outputs ?? [(0, (1UL << geometry.OutputBits) - 1)], Permissions, outputs == null ? 22 : 0);
     }
 
     public PageTable<TFormat> Table { get; }
