@@ -7,9 +7,15 @@ namespace HwSim.Tests.Judges;
 public sealed class Relocation<TFormat>(PhysicalMemory memory, PageTableGeometry geometry, ulong offset)
     where TFormat : struct, IPageTableFormat
 {
-    public void Apply(ulong root) => Apply(root, geometry.TopLevel, geometry.InputBits - TFormat.ItemSizeLg2(geometry, geometry.TopLevel));
+    /// <summary>Adds the offset to every pointer.</summary>
+    public void Apply(ulong root) => Move(root, geometry.TopLevel, RootBits, offset);
 
-    private void Apply(ulong table, int level, int indexBits)
+    /// <summary>Takes it away again, so that the builder knows its tables.</summary>
+    public void Undo(ulong root) => Move(root, geometry.TopLevel, RootBits, 0 - offset);
+
+    private int RootBits => geometry.InputBits - TFormat.ItemSizeLg2(geometry, geometry.TopLevel);
+
+    private void Move(ulong table, int level, int indexBits, ulong by)
     {
         for (ulong i = 0; i < 1UL << indexBits; i++)
         {
@@ -17,8 +23,9 @@ public sealed class Relocation<TFormat>(PhysicalMemory memory, PageTableGeometry
             if (level == 0 || TFormat.KindOf(geometry, level, entry) != EntryKind.Table)
                 continue;
             var next = TFormat.TableAddress(geometry, entry);
-            Apply(next, level - 1, TFormat.ItemSizeLg2(geometry, level) - TFormat.ItemSizeLg2(geometry, level - 1));
-            memory.Write64(table + (i * 8), TFormat.MakeTable(geometry, level, next + offset));
+            // Physical before and after: the tables themselves stay where they are.
+            Move(by == offset ? next : next + by, level - 1, TFormat.ItemSizeLg2(geometry, level) - TFormat.ItemSizeLg2(geometry, level - 1), by);
+            memory.Write64(table + (i * 8), TFormat.MakeTable(geometry, level, next + by));
         }
     }
 }

@@ -110,13 +110,16 @@ public static class QemuDepartures
 
     /// <summary>RISC-V IOMMU with both stages.</summary>
     /// <param name="write">The request.</param>
+    /// <param name="canonical">Whether the first stage can translate the address at all.</param>
     /// <param name="ours">Our answer.</param>
     /// <param name="theirs">QEMU's.</param>
     /// <param name="damaged">The second-stage entry that was damaged, or 0.</param>
-    public static string? RiscVNested(bool write, RiscVAnswer ours, RiscVAnswer theirs, ulong damaged)
+    public static string? RiscVNested(bool write, bool canonical, RiscVAnswer ours, RiscVAnswer theirs, ulong damaged)
     {
         if (!write && ours.Cause is 0 or 21 && theirs.Cause == 23)
             return "nested: a read through a writable first-stage leaf asks the second stage for a write (23)";
+        if (!canonical && damaged != 0 && ours.Cause is 13 or 15 && theirs.Cause is 21 or 23 or 5 or 7)
+            return "nested: the first-stage root is translated before the IOVA is found not to be canonical";
         if (ours.Cause is 21 or 23 && damaged >> 54 != 0)
             return "PTE bits 63:54 are not checked";
         if (ours.Cause is 21 or 23 && (damaged & 14) == 0 && (damaged & 0xD0) != 0)

@@ -54,11 +54,11 @@ public sealed class SmmuJudgeTests(SmmuBench bench) : IClassFixture<SmmuBench>
         var areas = mappings.Areas.Select(area => (area.Iova, area.Iova + area.Length - 1)).ToArray();
         mappings = new RandomMappings(random);
         mappings.Fill(upper, 40, areas.Length == 0 ? SmmuBench.Pages : areas, FirstPermissions);
-        new Relocation<ArmStage1>(bench.Memory, first.FirstGeometry, Offset(second)).Apply(upper.Root);
+        var relocation = new Relocation<ArmStage1>(bench.Memory, first.FirstGeometry, Offset(second));
+        relocation.Apply(upper.Root);
         Descriptor(first, upper.Root + Offset(second));
         Streams(1 | (7 << 1) | (bench.Descriptor + Offset(second)), second.StreamWord(7), lower.Root);
-        // The builder does not know its relocated tables any more: they are given back with the memory.
-        return new Tables([lower], mappings, first.Bits, iova => lower.Walker.Explain(iova, WalkAccess.None, out _), $"{first} over {second}");
+        return new Tables([new Undo(() => relocation.Undo(upper.Root)), upper, lower], mappings, first.Bits, iova => lower.Walker.Explain(iova, WalkAccess.None, out _), $"{first} over {second}");
     });
 
     private static ulong Offset(SmmuStage second) => second.Bits == 36 ? 0x2_0000_0000 : SmmuBench.Offset;
@@ -146,6 +146,11 @@ public sealed class SmmuJudgeTests(SmmuBench bench) : IClassFixture<SmmuBench>
             bench.Memory.Write64(at + 16, word2);
             bench.Memory.Write64(at + 24, word3);
         }
+    }
+
+    private sealed class Undo(Action action) : IDisposable
+    {
+        public void Dispose() => action();
     }
 
     private sealed record Tables(IDisposable[] Owned, RandomMappings Mappings, int Bits, Func<ulong, IReadOnlyList<WalkStep>> Explain, string Name) : IDisposable
