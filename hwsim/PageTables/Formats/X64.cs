@@ -92,7 +92,7 @@ public readonly struct X64 : IPageTableFormat
         | (PageAttributes)(entry << 1 & (ulong)(PageAttributes.Accessed | PageAttributes.Dirty));
 
     /// <inheritdoc/>
-    public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) => address | P | Rw | Us;
+    public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) => address | P | Rw | Us | A; // A as Linux sets it: hardware then has nothing to write
 
     /// <inheritdoc/>
     public static bool TryEncode(in PageTableGeometry geometry, PageAttributes attributes, out ulong bits)
