@@ -48,7 +48,7 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
 
     /// <summary>Gives a file a number in the process whose call this thread serves; the table then owns the caller's reference.</summary>
     /// <returns>The number, or -errno; then the caller keeps the reference.</returns>
-    public int Install(ForeignProcess process, SimulatedFile file, bool closeOnExec = true, bool answer = false)
+    public int Install(ForeignProcess process, SimulatedFile file, bool closeOnExec = true, bool answer = false, PathStatus? status = null)
     {
         var pair = stackalloc int[2];
         var rc = _real.SocketPair(Libc.SOCK_SEQPACKET | Libc.SOCK_CLOEXEC | Libc.SOCK_NONBLOCK, (nint)pair);
@@ -57,7 +57,7 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
             return rc;
         }
 
-        var entry = new Entry(file, process, pair[0], InodeOf(pair[1]));
+        var entry = new Entry(file, process, pair[0], InodeOf(pair[1])) { Status = status };
         if (file.HasReadiness)
         {
             file.ReadinessChanged = entry.SetReadable;
@@ -123,6 +123,15 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
         lock (_gate)
         {
             return _byInode.TryGetValue(inode, out var entry) && entry.File.TryGet() ? entry.File : null;
+        }
+    }
+
+    /// <summary>What fstat(2) says of a file that was opened by a path; null for others.</summary>
+    public PathStatus? StatusOf(SimulatedFile file)
+    {
+        lock (_gate)
+        {
+            return _byInode.Values.FirstOrDefault(entry => entry.File == file)?.Status;
         }
     }
 
@@ -266,6 +275,8 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
         private bool _isReadable;
 
         public SimulatedFile File => file;
+
+        public PathStatus? Status { get; init; }
 
         public ForeignProcess Opener => opener;
 

@@ -138,11 +138,4 @@ internal sealed unsafe partial class ForeignSupervisor
             _listener.Answer(call.Id, rc);
         }
     }
-
-    private void Status(in SeccompCall call, ForeignProcess process, SimulatedFile file)
-    {
-        _ = process;
-        file.Put();
-        _listener.Continue(call.Id);
-    }
 }

@@ -71,7 +71,7 @@ internal sealed unsafe partial class ForeignSupervisor
         }
 
         file!.NonBlocking = (flags & Libc.O_NONBLOCK) != 0;
-        rc = _descriptors.Install(process, file, closeOnExec, answer: true);
+        rc = _descriptors.Install(process, file, closeOnExec, answer: true, status);
         answered = rc >= 0;
         if (rc < 0)
         {
