@@ -6,6 +6,9 @@ public sealed class ForeignProgram
     /// <summary>How this process starts itself as a stub: the file and the first arguments, to which the stub's own are appended. Those are given to <see cref="RunStub"/>.</summary>
     public required IReadOnlyList<string> StubCommand { get; init; }
 
+    /// <summary>How this process starts itself as a keeper, in the same way; its arguments are given to <see cref="ForeignKeeper.Run"/>.</summary>
+    public required IReadOnlyList<string> KeeperCommand { get; init; }
+
     /// <summary>The machine; it outlives the run.</summary>
     public required SimulatedHost Machine { get; init; }
 
@@ -21,6 +24,12 @@ public sealed class ForeignProgram
     /// <summary>Told when serving a call failed through a fault of the simulator.</summary>
     public Action<Exception>? Faulted { get; init; }
 
+    /// <summary>Gets one line for each call on a file of the machine; not closed.</summary>
+    public TextWriter? TraceText { get; init; }
+
+    /// <summary>Gets one JSON object a line for each call on a file of the machine; not closed.</summary>
+    public Stream? TraceRecord { get; init; }
+
     /// <summary>Finds a program as execvp does.</summary>
     /// <returns>Its file, or null.</returns>
     public static string? Find(string name) => name.Contains('/', StringComparison.Ordinal)
@@ -32,7 +41,14 @@ public sealed class ForeignProgram
     /// <exception cref="ForeignException">It could not be started.</exception>
     public int Run()
     {
-        var run = new ForeignRun { StubCommand = StubCommand, Machine = new SimulatedHostFiles(Machine), Serving = supervisor => supervisor.Faulted = Faulted };
+        using var trace = TraceText is null && TraceRecord is null ? null : new ForeignTrace(TraceText, TraceRecord);
+        var run = new ForeignRun
+        {
+            StubCommand = StubCommand,
+            KeeperCommand = KeeperCommand,
+            Machine = new SimulatedHostFiles(Machine),
+            Serving = supervisor => (supervisor.Faulted, supervisor.Trace) = (Faulted, trace),
+        };
         var status = run.Run(Path, Arguments, out var left);
         LeftBehind = left;
         return status;

@@ -17,6 +17,9 @@ internal sealed unsafe class ForeignRun
     /// <summary>How this process starts itself as a stub: file name and first arguments.</summary>
     public required IReadOnlyList<string> StubCommand { get; init; }
 
+    /// <summary>How this process starts itself as a keeper.</summary>
+    public required IReadOnlyList<string> KeeperCommand { get; init; }
+
     /// <summary>The machine.</summary>
     public required IForeignMachine Machine { get; init; }
 
@@ -52,7 +55,8 @@ internal sealed unsafe class ForeignRun
         var mirror = new MachineView(Machine, view, Libc.EffectiveUserId() == 0);
         Send(pair[0], mirror.Populate());
         _ = Expect(pair[0], "ready", descriptor: false);
-        using var supervisor = new ForeignSupervisor(calls, Machine, new SeccompListener(Expect(pair[0], "listener")), mirror, first, end);
+        var listener = Expect(pair[0], "listener");
+        using var supervisor = new ForeignSupervisor(calls, Machine, new SeccompListener(listener), mirror, first, end);
         Serving?.Invoke(supervisor);
         supervisor.Start();
         var last = Receive(pair[0], out _);
@@ -61,9 +65,12 @@ internal sealed unsafe class ForeignRun
             throw new ForeignException(last["error ".Length..]);
         }
 
+        var keeper = ForeignKeeper.Start(KeeperCommand, listener, supervisor.InFlight, first);
         stub.WaitForExit();
         supervisor.Drain();
         left = [.. supervisor.LeftOpen];
+        _ = Libc.Close(pair[0]);
+        _ = keeper < 0 ? 0 : Libc.Close(keeper);
         return stub.ExitCode;
     }
 

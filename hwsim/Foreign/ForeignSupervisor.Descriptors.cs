@@ -20,18 +20,19 @@ internal sealed unsafe partial class ForeignSupervisor
 
         var (a, b, c) = (call.Arguments[1], call.Arguments[2], call.Arguments[3]);
         var memory = process.Memory;
+        var traced = Calls(process, file);
         var offset = (long)c & ~SeccompFilter.RegionBias;
         if (number == _calls.pread64)
         {
-            Finish(in call, process, file, file.Pread(a, (nuint)b, offset, memory));
+            Finish(in call, process, file, traced is null ? file.Pread(a, (nuint)b, offset, memory) : traced.Pread(descriptor, (nint)a, (nuint)b, offset));
         }
         else if (number == _calls.pwrite64)
         {
-            Finish(in call, process, file, file.Pwrite(a, (nuint)b, offset, memory));
+            Finish(in call, process, file, traced is null ? file.Pwrite(a, (nuint)b, offset, memory) : traced.Pwrite(descriptor, (nint)a, (nuint)b, offset));
         }
         else if (number == _calls.read)
         {
-            var result = file.Read(a, (nuint)b, memory);
+            var result = traced is null ? file.Read(a, (nuint)b, memory) : traced.Read(descriptor, (nint)a, (nuint)b);
             if (file.HasReadiness)
             {
                 _descriptors.TakeBackReadiness(process, descriptor, file);
@@ -41,7 +42,7 @@ internal sealed unsafe partial class ForeignSupervisor
         }
         else if (number == _calls.write)
         {
-            Finish(in call, process, file, file.Write(a, (nuint)b, memory));
+            Finish(in call, process, file, traced is null ? file.Write(a, (nuint)b, memory) : traced.Write(descriptor, (nint)a, (nuint)b));
         }
         else if (number == _calls.readv || number == _calls.writev || number == _calls.preadv || number == _calls.pwritev)
         {
@@ -127,7 +128,11 @@ internal sealed unsafe partial class ForeignSupervisor
             rc = _mappings.Lend(_listener, call.Id, process, descriptor, file.ForMapping((long)call.Arguments[5] & ~SeccompFilter.RegionBias), memory);
         }
 
-        Traced?.Invoke(new ForeignCall(call.Number, process, file, (ulong)descriptor, call.Arguments[1], call.Arguments[2], call.Arguments[5], rc));
+        if (Trace?.Of(process, file, rc) is { } traced)
+        {
+            _ = traced.Mmap((nint)call.Arguments[0], (nuint)call.Arguments[1], (int)call.Arguments[2], (int)call.Arguments[3], descriptor, (long)call.Arguments[5]);
+        }
+
         file.Put();
         if (rc == 0)
         {

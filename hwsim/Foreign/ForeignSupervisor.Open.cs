@@ -31,7 +31,11 @@ internal sealed unsafe partial class ForeignSupervisor
 
         var closeOnExec = (flags & Libc.O_CLOEXEC) != 0;
         var result = OpenMachineFile(in call, process, resolved, flags, closeOnExec, out var answered);
-        Traced?.Invoke(new ForeignCall(_calls.openat, process, null, 0, 0, (uint)flags, 0, result, resolved));
+        if (result != Errno.EISDIR || answered)
+        {
+            Trace?.Opened(process, resolved, flags, result);
+        }
+
         if (result == Errno.EISDIR)
         {
             _listener.Continue(call.Id);
@@ -71,8 +75,8 @@ internal sealed unsafe partial class ForeignSupervisor
         }
 
         file!.NonBlocking = (flags & Libc.O_NONBLOCK) != 0;
-        rc = _descriptors.Install(process, file, closeOnExec, answer: true, status);
-        answered = rc >= 0;
+        rc = _descriptors.Install(process, file, closeOnExec, answer: Trace is null, status);
+        answered = rc >= 0 && Trace is null;
         if (rc < 0)
         {
             file.Put();

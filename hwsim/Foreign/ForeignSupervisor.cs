@@ -43,8 +43,11 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         machine.Memory.Remote = this;
     }
 
-    /// <summary>Told of each call on a file of the machine, after it was made.</summary>
-    public Action<ForeignCall>? Traced { get; set; }
+    /// <summary>Told of each call on a file of the machine.</summary>
+    public ForeignTrace? Trace { get; set; }
+
+    /// <summary>The calls that are being served, for the one who answers when this process cannot any more.</summary>
+    internal ForeignKeeper.InFlight InFlight { get; } = ForeignKeeper.InFlight.Create();
 
     /// <summary>Files that were still open when their process ended.</summary>
     public ConcurrentQueue<string> LeftOpen { get; } = new();
@@ -54,7 +57,8 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
     {
         for (var i = 0; i < Threads; i++)
         {
-            new Thread(ServeCalls) { IsBackground = true, Name = "foreign calls" }.Start();
+            var thread = i;
+            new Thread(() => ServeCalls(thread)) { IsBackground = true, Name = "foreign calls" }.Start();
         }
 
         new Thread(WatchEnds) { IsBackground = true, Name = "foreign ends" }.Start();
@@ -88,14 +92,16 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         ? _files.Write(token, source, length)
         : _memories[ForeignMemory.NumberOf(token)] is { } memory && memory.WritePinned(ForeignMemory.AddressOf(token), source, length);
 
-    private void ServeCalls()
+    private void ServeCalls(int thread)
     {
         while (!_stopped)
         {
             var rc = _listener.Receive(out var call);
             if (rc >= 0)
             {
+                InFlight[thread] = call.Id;
                 Serve(in call);
+                InFlight[thread] = 0;
             }
             else if (rc is not (-Errno.EINTR or -Errno.ENOENT or -Errno.EAGAIN))
             {
@@ -180,7 +186,7 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
 
         var request = (uint)call.Arguments[1];
         var argument = call.Arguments[2];
-        long result = file.Ioctl(request, argument, process.Memory);
+        long result = Calls(process, file) is { } traced ? traced.Ioctl((int)call.Arguments[0], request, (nint)argument) : file.Ioctl(request, argument, process.Memory);
         if (request == Vfio.VFIO_DEVICE_GET_REGION_INFO && result >= 0)
         {
             BiasRegion(process, argument);
@@ -188,6 +194,9 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
 
         Finish(in call, process, file, result);
     }
+
+    // The process's calls with a trace before them; null without a trace.
+    private TracingKernel? Calls(ForeignProcess process, SimulatedFile file) => Trace?.Of(process, file);
 
     private SimulatedFile? FileOf(in SeccompCall call, ForeignProcess process, int descriptor) =>
         _descriptors.Get(process, descriptor) ?? (_mappings.GiveBack(_listener, call.Id, process, descriptor) ? _descriptors.Get(process, descriptor) : null);
@@ -209,12 +218,6 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
     {
         file.Put();
         _view.Refresh();
-        if (Traced is { } traced)
-        {
-            // Before the answer: the structs of the arguments are still the caller's.
-            traced(new ForeignCall(call.Number, process, file, call.Arguments[0], call.Arguments[1], call.Arguments[2], call.Arguments[3], result));
-        }
-
         _listener.Answer(call.Id, result);
     }
 
@@ -260,7 +263,3 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         }
     }
 }
-
-/// <summary>One call on a file of the machine, for a trace.</summary>
-internal readonly record struct ForeignCall(
-    int Number, ForeignProcess Process, SimulatedFile? File, ulong Descriptor, ulong A, ulong B, ulong C, long Result, string? Path = null);

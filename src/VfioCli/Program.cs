@@ -25,6 +25,11 @@ internal static class Program
             return ForeignProgram.RunStub(stub);
         }
 
+        if (args is [SimVerb.KeeperVerb, .. var keeper])
+        {
+            return ForeignKeeper.Run(keeper);
+        }
+
         if (args is [Completion.Verb, .. var words])
         {
             foreach (string candidate in Completion.Candidates(words, new LinuxSysfs()))

@@ -23,6 +23,9 @@ internal sealed class SimVerb : StandaloneVerb
     /// <summary>The hidden verb with which the command starts itself as the child that becomes the program.</summary>
     public const string StubVerb = "sim-stub";
 
+    /// <summary>The hidden verb with which the command starts itself as the one who answers programs that outlive it.</summary>
+    public const string KeeperVerb = "sim-keeper";
+
     /// <summary>Examples for the help.</summary>
     [Usage(ApplicationAlias = "vfio")]
     public static IEnumerable<Example> Examples =>
@@ -43,6 +46,10 @@ internal sealed class SimVerb : StandaloneVerb
     /// <summary>Chooses what the topology leaves open.</summary>
     [Option("seed", MetaValue = "N", HelpText = "0 keeps physical memory contiguous, any other number scatters it; the same number gives the same addresses.")]
     public ulong Seed { get; set; }
+
+    /// <summary>Where the program's calls are written to.</summary>
+    [Option("trace", MetaValue = "FILE|-", HelpText = "Write every call on the machine's files to FILE (JSON lines for `vfio trace` when it ends in .jsonl), or to stderr for -.")]
+    public string? Trace { get; set; }
 
     /// <inheritdoc/>
     public override ExitCode Run(Terminal terminal)
@@ -74,9 +81,12 @@ internal sealed class SimVerb : StandaloneVerb
         }
 
         using SimulatedHost machine = new(LoadTopology(), Seed);
+        using FileStream? record = Trace?.EndsWith(".jsonl", StringComparison.Ordinal) == true ? Create(Trace) : null;
+        using StreamWriter? text = Trace is not (null or "-") && record is null ? new StreamWriter(Create(Trace)) : null;
         ForeignProgram program = new()
         {
-            StubCommand = StubCommand(), Machine = machine, Path = path, Arguments = command,
+            TraceRecord = record, TraceText = text ?? (Trace == "-" ? terminal.Error : null),
+            StubCommand = Self(StubVerb), KeeperCommand = Self(KeeperVerb), Machine = machine, Path = path, Arguments = command,
             Faulted = exception => terminal.Remark($"a fault of the simulator: {(Environment.GetEnvironmentVariable("VFIO_DEBUG") is { Length: > 0 } ? exception : exception.Message)}"),
         };
         terminal.Flush();
@@ -94,6 +104,18 @@ internal sealed class SimVerb : StandaloneVerb
         catch (ForeignException exception)
         {
             throw new CommandFailure(ExitCode.Unsupported, exception.Message + ".");
+        }
+    }
+
+    private static FileStream Create(string file)
+    {
+        try
+        {
+            return new FileStream(file, FileMode.Create, FileAccess.Write);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            throw new CommandFailure(ExitCode.Usage, $"the trace cannot be written to {file}: {exception.Message.TrimEnd('.')}.", "Name a file in a directory that this user may write to, or - for stderr.");
         }
     }
 
@@ -141,10 +163,10 @@ internal sealed class SimVerb : StandaloneVerb
     }
 
     // The command itself, or the runtime with the command's assembly.
-    private static string[] StubCommand()
+    private static string[] Self(string verb)
     {
         string self = Environment.ProcessPath ?? "/proc/self/exe";
-        return Path.GetFileNameWithoutExtension(self) == "dotnet" ? [self, Environment.GetCommandLineArgs()[0], StubVerb] : [self, StubVerb];
+        return Path.GetFileNameWithoutExtension(self) == "dotnet" ? [self, Environment.GetCommandLineArgs()[0], verb] : [self, verb];
     }
 
     // A terminal's Ctrl-C goes to the program as well: it decides, and this command reports what it decided.

@@ -125,14 +125,14 @@ internal sealed partial class TracingKernel
     // A struct states its own size in its first field; data of commands such as VFIO_DEVICE_SET_IRQS follows it.
     private byte[] Argument(in IoctlCommand command, nint address)
     {
-        byte[] bytes = _copy.Read(address, command.FullSize);
+        byte[] bytes = Copy(address, command.FullSize);
         if (bytes.Length < 4)
         {
             return bytes;
         }
 
         uint stated = MemoryMarshal.Read<uint>(bytes);
-        return stated > command.FullSize && stated <= LongestArgument ? _copy.Read(address, stated) : bytes;
+        return stated > command.FullSize && stated <= LongestArgument ? Copy(address, stated) : bytes;
     }
 
     private static void AddRest(List<(string, TraceValue)> values, in IoctlCommand command, byte[] bytes)
@@ -145,7 +145,7 @@ internal sealed partial class TracingKernel
 
     private string String(nint address)
     {
-        byte[] bytes = _copy.Read(address, 256);
+        byte[] bytes = Copy(address, 256);
         int end = Array.IndexOf(bytes, (byte)0);
         return System.Text.Encoding.UTF8.GetString(bytes, 0, end < 0 ? bytes.Length : end);
     }

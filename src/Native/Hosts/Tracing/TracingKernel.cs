@@ -3,8 +3,13 @@ using System.Collections.Concurrent;
 namespace IommuFd.Native;
 
 /// <summary>The system calls of a <see cref="TracingHost"/>: files, events, limits. Ioctls and memory are in the other parts.</summary>
-internal sealed partial class TracingKernel(IKernel inner, Tracer tracer) : IKernel, IDisposable
+/// <param name="inner">The kernel.</param>
+/// <param name="tracer">Where the trace goes.</param>
+/// <param name="memory">Copies from the caller's memory, fewer bytes where it ends; null when the caller is this process.</param>
+internal sealed partial class TracingKernel(IKernel inner, Tracer tracer, Func<nint, ulong, byte[]>? memory = null) : IKernel, IDisposable
 {
+    private byte[] Copy(nint address, ulong length) => memory is null ? _copy.Read(address, length) : memory(address, length);
+
     private readonly ConcurrentDictionary<int, string> _files = new();
     private readonly SafeCopy _copy = new();
 
@@ -13,11 +18,17 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer) : IKer
     public int Open(string path, int flags, int mode)
     {
         int result = inner.Open(path, flags, mode);
+        Opened(path, flags, result);
+        return result;
+    }
+
+    /// <summary>An open that was done elsewhere.</summary>
+    internal void Opened(string path, int flags, int result)
+    {
         Name(result, path);
         TraceValue named = TraceValue.Flags(
             (uint)flags, (flags & 3, (flags & 3) switch { 0 => "O_RDONLY", 1 => "O_WRONLY", _ => "O_RDWR" }), (Libc.O_NONBLOCK, "O_NONBLOCK"), (Libc.O_CLOEXEC, "O_CLOEXEC"));
         tracer.Write("open", [(".path", TraceValue.Quoted(path)), (".flags", named)], null, result);
-        return result;
     }
 
     public int Close(int fd)
@@ -38,7 +49,7 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer) : IKer
 
     public nint Write(int fd, nint buffer, nuint count)
     {
-        TraceValue data = TraceValue.Data(_copy.Read(buffer, count));
+        TraceValue data = TraceValue.Data(Copy(buffer, count));
         nint result = inner.Write(fd, buffer, count);
         tracer.Write("write", [(".fd", File(fd)), (".data", data), (".count", TraceValue.Of((long)count))], null, result);
         return result;
@@ -54,7 +65,7 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer) : IKer
 
     public nint Pwrite(int fd, nint buffer, nuint count, long offset)
     {
-        TraceValue data = TraceValue.Data(_copy.Read(buffer, count));
+        TraceValue data = TraceValue.Data(Copy(buffer, count));
         nint result = inner.Pwrite(fd, buffer, count, offset);
         tracer.Write(
             "pwrite64", [(".fd", File(fd)), (".data", data), (".count", TraceValue.Of((long)count)), (".offset", TraceValue.Hex((ulong)offset))], null, result);
@@ -164,5 +175,5 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer) : IKer
 
     private TraceValue File(int fd) => new(_files.TryGetValue(fd, out string? name) ? $"{fd}<{name}>" : $"{fd}");
 
-    private List<(string, TraceValue)>? Output(nint buffer, nint result) => result <= 0 ? null : [("data", TraceValue.Data(_copy.Read(buffer, (ulong)result)))];
+    private List<(string, TraceValue)>? Output(nint buffer, nint result) => result <= 0 ? null : [("data", TraceValue.Data(Copy(buffer, (ulong)result)))];
 }
