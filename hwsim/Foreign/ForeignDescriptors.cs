@@ -16,6 +16,7 @@ namespace IommuFd.HwSim.Foreign;
 /// </remarks>
 internal sealed unsafe class ForeignDescriptors : IDisposable
 {
+    private const int ExitMilliseconds = 100;
     private const string SocketPrefix = "socket:[";
 
     private readonly Lock _gate = new();
@@ -169,33 +170,41 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
 
     private void DrainLocked()
     {
-        var ready = stackalloc EpollReady[16];
-        while (true)
+        const int Room = 64;
+        var ready = stackalloc EpollReady[Room];
+        var closed = new List<Entry>();
+        int count;
+        while ((count = _real.EpollWait(_hangups, (nint)ready, Room, 0)) > 0)
         {
-            var count = _real.EpollWait(_hangups, (nint)ready, 16, 0);
-            if (count <= 0)
-            {
-                return;
-            }
-
             for (var i = 0; i < count; i++)
             {
                 Entry? entry;
                 lock (_gate)
                 {
-                    if (!_byOurEnd.TryGetValue((int)ready[i].Token, out entry))
-                    {
-                        continue;
-                    }
+                    _ = _byOurEnd.TryGetValue((int)ready[i].Token, out entry);
+                }
+
+                if (entry is null)
+                {
+                    continue;
+                }
+
+                // A process that ends closes one after the other: what it left is told of all of them before the first is released.
+                if (ForeignProcess.IsEnding(entry.Opener.Id))
+                {
+                    var poll = new PollDescriptor { Descriptor = entry.Opener.Pidfd, Events = Libc.POLLIN };
+                    _ = _real.Poll((nint)(&poll), 1, ExitMilliseconds);
                 }
 
                 if (Forget(entry))
                 {
-                    Closing?.Invoke(entry.File, entry.Opener);
-                    entry.File.Put();
+                    closed.Add(entry);
                 }
             }
         }
+
+        closed.ForEach(entry => Closing?.Invoke(entry.File, entry.Opener));
+        closed.ForEach(static entry => entry.File.Put());
     }
 
     /// <summary>The files that are open.</summary>

@@ -145,6 +145,22 @@ internal sealed partial class IoPagetable(IommufdContext context)
         }
     }
 
+    /// <summary>Pages pinned for all areas; pages of two areas count once.</summary>
+    internal ulong PinnedPages()
+    {
+        lock (_lock)
+        {
+            HashSet<IoptPages> seen = [];
+            ulong pages = 0;
+            for (var area = _areas.First(); area != null; area = _areas.Next(area))
+            {
+                pages += seen.Add(area.Pages) ? area.Pages.PinnedPages : 0;
+            }
+
+            return pages;
+        }
+    }
+
     /// <summary>The pages of all areas, or false when they are not all of memory files. The lock is held.</summary>
     internal bool CollectFilePages(HashSet<IoptPages> files)
     {

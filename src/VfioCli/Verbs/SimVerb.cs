@@ -26,6 +26,8 @@ internal sealed class SimVerb : StandaloneVerb
     /// <summary>The hidden verb with which the command starts itself as the one who answers programs that outlive it.</summary>
     public const string KeeperVerb = "sim-keeper";
 
+    private const int MostLeftBehind = 10;
+
     /// <summary>Examples for the help.</summary>
     [Usage(ApplicationAlias = "vfio")]
     public static IEnumerable<Example> Examples =>
@@ -94,9 +96,9 @@ internal sealed class SimVerb : StandaloneVerb
         try
         {
             int status = program.Run();
-            foreach (string left in program.LeftBehind)
+            foreach (IGrouping<string, string> left in program.LeftBehind.GroupBy(static line => line).OrderByDescending(static same => same.Count()).Take(MostLeftBehind))
             {
-                terminal.Remark("left behind: " + left);
+                terminal.Remark($"left open at exit: {left.Key}{(left.Count() == 1 ? "" : $" ({left.Count()} times)")}");
             }
 
             return (ExitCode)status;
