@@ -21,8 +21,11 @@ internal sealed class FailNth
         set => Volatile.Write(ref _left, value);
     }
 
+    /// <summary>True from the moment that a call's descriptor is known to the program: Linux makes that the last step, after which nothing fails.</summary>
+    public bool IsCommitted { get; set; }
+
     /// <summary>Asked before everything that can fail.</summary>
-    public bool MustFail() => Volatile.Read(ref _left) != 0 && Interlocked.Decrement(ref _left) == 0;
+    public bool MustFail() => Volatile.Read(ref _left) != 0 && !IsCommitted && Interlocked.Decrement(ref _left) == 0;
 }
 
 /// <summary>The open fail-nth file.</summary>

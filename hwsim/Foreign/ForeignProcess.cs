@@ -69,7 +69,16 @@ internal sealed unsafe class ForeignProcess : SimulatedProcess, IDisposable
     public int Root => Directory(ref _root, "root");
 
     /// <inheritdoc/>
-    public override int InstallFile(SimulatedFile file) => Memory.Faults.MustFail() ? -Native.Errno.ENOMEM : _table.Install(this, file);
+    public override int InstallFile(SimulatedFile file)
+    {
+        if (Memory.Faults.MustFail())
+        {
+            return -Errno.ENOMEM;
+        }
+
+        Memory.Faults.IsCommitted = true;
+        return _table.Install(this, file);
+    }
 
     /// <inheritdoc/>
     public override SimulatedFile? GetFile(int descriptor) => _table.Get(this, descriptor);

@@ -129,6 +129,7 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
 
             _descriptors.Serve(_listener, call.Id);
             _machine.Enter(process);
+            process.Memory.Faults.IsCommitted = false;
             Dispatch(in call, process);
         }
 #pragma warning disable CA1031 // a fault in a model must not leave the program waiting for ever
