@@ -36,6 +36,9 @@ internal sealed unsafe class ForeignProcess : SimulatedProcess, IDisposable
     /// <summary>Its process id on the host.</summary>
     public int Id { get; }
 
+    /// <summary>True for a process of an ordinary user of the host who is root on the machine. A process of the host's root has what it has.</summary>
+    public bool HasAllCapabilities { get; init; }
+
     /// <summary>Its memory.</summary>
     public ForeignMemory Memory { get; }
 
@@ -47,6 +50,11 @@ internal sealed unsafe class ForeignProcess : SimulatedProcess, IDisposable
     {
         get
         {
+            if (HasAllCapabilities)
+            {
+                return Capabilities.All;
+            }
+
             // What the host's container withholds from everybody, root has on the simulated machine.
             var effective = Bits(StatusLine(Id, "CapEff:")) | (UserOf(Id) == 0 ? ~Bits(StatusLine(Environment.ProcessId, "CapBnd:")) : 0);
             return ((effective >> CAP_IPC_LOCK & 1) != 0 ? Capabilities.IpcLock : 0)

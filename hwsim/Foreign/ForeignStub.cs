@@ -147,7 +147,6 @@ public static unsafe class ForeignStub
             {
                 "host" when path.StartsWith("/sys", StringComparison.Ordinal) => ($"/proc/self/fd/{hostSys}{path[4..]}", $"/proc/self/fd/{view}{path}"),
                 "host" => ($"/proc/self/fd/{hostDev}{path[4..]}", $"/proc/self/fd/{view}{path}"),
-                "null" => ($"/proc/self/fd/{hostDev}/null", $"/proc/self/fd/{view}{path}"),
                 _ => ($"/proc/self/fd/{view}{path}", path),
             };
 

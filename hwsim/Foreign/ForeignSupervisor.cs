@@ -239,13 +239,19 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         {
             if (!_processes.TryGetValue(id, out var process))
             {
-                var uid = ForeignProcess.UserOf(id);
+                // Who starts programs is the machine's user, whoever that is on the host.
+                var hostUser = ForeignProcess.UserOf(id);
+                var isOwn = hostUser == Libc.EffectiveUserId();
+                var uid = isOwn ? _machine.User.UserId : hostUser;
                 if (!_users.TryGetValue(uid, out var user))
                 {
                     _users[uid] = user = new SimulatedUser(uid);
                 }
 
-                process = new ForeignProcess(id, ++_numbers & ForeignMemory.MostNumber, user, _descriptors, _files);
+                process = new ForeignProcess(id, ++_numbers & ForeignMemory.MostNumber, user, _descriptors, _files)
+                {
+                    HasAllCapabilities = isOwn && hostUser != 0 && _machine.User.Privileged,
+                };
                 _memories[_numbers & ForeignMemory.MostNumber] = process.Memory;
                 _processes[id] = process;
                 Attach(process);

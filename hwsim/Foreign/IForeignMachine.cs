@@ -9,6 +9,9 @@ internal interface IForeignMachine
     /// <summary>The machine's /sys, /proc and /dev.</summary>
     ISysfs Files { get; }
 
+    /// <summary>Who the user that starts programs is on the machine.</summary>
+    ProcessTopology User { get; }
+
     /// <summary>Changes whenever a file appears or vanishes.</summary>
     long Version { get; }
 

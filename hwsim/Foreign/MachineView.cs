@@ -12,7 +12,8 @@ namespace IommuFd.HwSim.Foreign;
 /// the machine, not from here.
 /// </summary>
 /// <remarks>
-/// Not modelled: sizes and times of attributes, and (for a program that root does not run) the device numbers of /dev nodes, which are /dev/null's.
+/// Not modelled: sizes and times of attributes; and, for a program that root does not run, stat(2) of a /dev node by its path, which shows a regular file (fstat(2)
+/// of an open one is right).
 /// </remarks>
 internal sealed unsafe class MachineView
 {
@@ -63,7 +64,7 @@ internal sealed unsafe class MachineView
     public static string? PathOf(int descriptor) => new FileInfo($"/proc/self/fd/{descriptor}").LinkTarget;
 
     /// <summary>Fills the tree.</summary>
-    /// <returns>What must be bound from the host, a line each: <c>host PATH</c>, <c>null PATH</c> for a device, <c>file PATH</c> for a file over one of /proc's.</returns>
+    /// <returns>What must be bound from the host, a line each: <c>host PATH</c>, or <c>file PATH</c> for a file over one of /proc's.</returns>
     public string Populate()
     {
         var commands = new StringBuilder();
@@ -78,10 +79,6 @@ internal sealed unsafe class MachineView
             if (path.StartsWith("/proc/", StringComparison.Ordinal) && node.Kind == NodeKind.File && File.Exists(path))
             {
                 commands.Append(CultureInfo.InvariantCulture, $"file {path}\n");
-            }
-            else if (node.Kind == NodeKind.Device && !_canMakeNodes)
-            {
-                commands.Append(CultureInfo.InvariantCulture, $"null {path}\n");
             }
         }
 

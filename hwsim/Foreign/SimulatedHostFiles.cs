@@ -27,6 +27,9 @@ internal sealed class SimulatedHostFiles : IForeignMachine
     public ISysfs Files => _host.Sysfs;
 
     /// <inheritdoc/>
+    public ProcessTopology User => _host.Topology.Process;
+
+    /// <inheritdoc/>
     public long Version => _host.Tree.Version;
 
     /// <inheritdoc/>

@@ -1,0 +1,124 @@
+using System.Diagnostics;
+using Xunit;
+
+namespace VfioCli.Tests;
+
+/// <summary>vfio sim run, with ordinary programs of the host: a shell, coreutils, and this very command as the unmodified program.</summary>
+public sealed class SimRunTests
+{
+    private static readonly string s_vfio = $"dotnet {typeof(Program).Assembly.Location}";
+
+    [Fact]
+    public void The_exit_status_is_the_programs()
+    {
+        Assert.Equal(7, Run("exit 7").Status);
+        Assert.Equal(128 + 9, Run("kill -9 $$").Status);
+    }
+
+    [Fact]
+    public void The_program_sees_the_machines_devices_and_the_hosts_other_files()
+    {
+        var (status, output, _) = Run("cat /sys/bus/pci/devices/0000:00:04.0/vendor; cd /sys/bus/pci/devices/0000:00:04.0; cat device; cat /etc/passwd | head -1");
+        Assert.Equal(0, status);
+        Assert.Equal(["0x1234", "0x11e8", File.ReadLines("/etc/passwd").First()], output.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [Fact]
+    public void A_write_to_an_attribute_has_its_effect_before_it_returns()
+    {
+        var (_, output, _) = Run("""
+            d=/sys/bus/pci/devices/0000:00:04.0
+            echo vfio-pci > $d/driver_override
+            echo 0000:00:04.0 > /sys/bus/pci/drivers/vfio-pci/bind
+            basename $(readlink $d/driver)
+            ls /dev/vfio/devices
+            echo 0000:00:04.0 > $d/driver/unbind
+            test -e $d/driver || echo none
+            """);
+        Assert.Equal(["vfio-pci", "vfio0", "none"], output.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [Fact]
+    public void A_store_that_the_machine_refuses_fails_in_the_program()
+    {
+        var (status, _, error) = Run("echo 0000:00:04.0 > /sys/bus/pci/drivers/vfio-pci/bind", shell: "bash");
+        Assert.NotEqual(0, status);
+        Assert.Contains("No such device", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Dma_of_a_device_reaches_the_programs_memory_and_its_interrupts_the_programs_eventfds()
+    {
+        var (status, output, error) = Run($"{s_vfio} attach --host kernel --selftest 0000:00:04.0");
+        Assert.True(status == 0, output + error);
+        Assert.Contains("6 of 6 checks", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_killed_program_is_reported_with_what_it_left_and_its_device_is_free_again()
+    {
+        var (status, output, error) = Run($"""
+            {s_vfio} attach --host kernel --map 1M --hold 0000:00:04.0 >/dev/null 2>&1 &
+            while ! ls /sys/bus/pci/devices/0000:00:04.0/vfio-dev >/dev/null 2>&1; do sleep 0.1; done
+            sleep 1.5
+            kill -9 $!
+            wait $!
+            {s_vfio} attach --host kernel 0000:00:04.0 | tail -1
+            """);
+        Assert.True(status == 0, output + error);
+        Assert.Contains("left open at exit: /dev/iommu with 1 bound device", error, StringComparison.Ordinal);
+        Assert.Contains("1024 KiB of pinned memory", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_program_that_outlives_the_simulator_gets_ENODEV_and_the_hosts_files()
+    {
+        string file = Path.GetTempFileName();
+        var (status, _, _) = Run($"kill -9 $PPID; sleep 1; (cat /dev/iommu; cat /etc/passwd | head -1; echo end) >{file} 2>&1");
+        Assert.Equal(128 + 9, status);
+        for (int i = 0; i < 100 && !File.ReadAllText(file).Contains("end", StringComparison.Ordinal); i++)
+        {
+            Thread.Sleep(100);
+        }
+
+        string[] lines = File.ReadAllLines(file);
+        File.Delete(file);
+        Assert.Contains("No such device", lines[0], StringComparison.Ordinal);
+        Assert.Equal(File.ReadLines("/etc/passwd").First(), lines[1]);
+    }
+
+    [Fact]
+    public void A_thousand_descriptors_can_be_open_at_once()
+    {
+        var (status, output, error) = Run("for i in $(seq 10 1009); do eval \"exec $i<>/dev/iommu\"; done; ls -l /proc/$$/fd | grep -c socket", shell: "bash");
+        Assert.True(status == 0 && output == "1000\n", output + error);
+    }
+
+    [Theory]
+    [InlineData("no-such-program", 3, "there is no program 'no-such-program'")]
+    [InlineData("/etc/passwd", 4, "is not executable")]
+    public void What_cannot_be_run_is_one_sentence(string program, int status, string sentence)
+    {
+        var (code, _, error) = Start(["sim", "run", "--", program]);
+        Assert.Equal(status, code);
+        Assert.Contains(sentence, error, StringComparison.Ordinal);
+        Assert.DoesNotContain("   at ", error, StringComparison.Ordinal);
+    }
+
+    private static (int Status, string Output, string Error) Run(string script, string shell = "sh")
+    {
+        var (status, output, error) = Start(["sim", "run", "--", shell, "-c", script]);
+        Assert.SkipWhen(status == 6, $"this host cannot run programs on the simulated machine: {error}");
+        return (status, output, error);
+    }
+
+    private static (int Status, string Output, string Error) Start(string[] arguments)
+    {
+        ProcessStartInfo info = new("dotnet", [typeof(Program).Assembly.Location, .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        using Process process = Process.Start(info)!;
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        Assert.True(process.WaitForExit(60_000));
+        return (process.ExitCode, output, error.Result);
+    }
+}
