@@ -58,6 +58,9 @@ internal sealed unsafe class ForeignRun
         var listener = Expect(pair[0], "listener");
         using var supervisor = new ForeignSupervisor(calls, Machine, new SeccompListener(listener), mirror, first, end);
         Serving?.Invoke(supervisor);
+
+        // Before the first call is served: from then on the program may kill this process.
+        var keeper = ForeignKeeper.Start(KeeperCommand, listener, supervisor.InFlight, first);
         supervisor.Start();
         var last = Receive(pair[0], out _);
         if (last.Length > 0)
@@ -65,7 +68,6 @@ internal sealed unsafe class ForeignRun
             throw new ForeignException(last["error ".Length..]);
         }
 
-        var keeper = ForeignKeeper.Start(KeeperCommand, listener, supervisor.InFlight, first);
         stub.WaitForExit();
         supervisor.Drain();
         left = [.. supervisor.LeftOpen];
