@@ -3,7 +3,7 @@ using IommuFd.HwSim.Units;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The driver's side of one SMMUv3 (struct arm_smmu_device): stream table, context descriptors, ASIDs and VMIDs, commands.</summary>
-internal sealed class SmmuDriver
+internal sealed partial class SmmuDriver
 {
     private const int RingLg2 = 8, Split = 8;
     private const ulong SpanOfSecondLevel = Split + 1;
@@ -32,7 +32,11 @@ internal sealed class SmmuDriver
         Command(0x04, 31);
         Command(0x30, 0);
         Command(0x46, 0);
-        unit.WriteRegister(SmmuRegister.EVENTQ_BASE, 8, _memory.Allocate(RingLg2 + 5) | 1UL << 62 | RingLg2);
+        _events = _memory.Allocate(RingLg2 + 5);
+        unit.WriteRegister(SmmuRegister.EVENTQ_BASE, 8, _events | 1UL << 62 | RingLg2);
+        unit.Interrupts = this;
+        unit.WriteRegister(SmmuRegister.EVENTQ_IRQ_CFG0, 8, EventMessage);
+        unit.WriteRegister(SmmuRegister.IRQ_CTRL, 4, 4);
         unit.WriteRegister(SmmuRegister.CR0, 4, 0xc);
         unit.WriteRegister(SmmuRegister.CR0, 4, 0xd);
     }
@@ -134,6 +138,17 @@ internal sealed class SmmuDriver
             Command(command | ((number - 1) << 12) | ((ulong)scale << 20), at | (1 << 10));
             at += number << scale << 12;
             pages -= number << scale;
+        }
+
+        Command(0x46, 0);
+    }
+
+    /// <summary>Issues a batch of commands of a guest and waits for them.</summary>
+    internal void Issue(List<(ulong Low, ulong High)> commands)
+    {
+        foreach (var (low, high) in commands)
+        {
+            Command(low, high);
         }
 
         Command(0x46, 0);

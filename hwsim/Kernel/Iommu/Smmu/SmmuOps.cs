@@ -7,7 +7,7 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The SMMUv3 driver (drivers/iommu/arm/arm-smmu-v3): stage-1 domains with context descriptors and PASIDs, stage-2 domains as nest parents, dirty tracking.</summary>
-/// <remarks>Does not model: nested domains and virtual IOMMUs, ATS and PRI, stalls, SVA, command queue errors.</remarks>
+/// <remarks>Does not model: ATS and PRI, stalls, SVA, command queue errors. The machine is fully coherent (the firmware's CANWBS), so virtual SMMUs can be made.</remarks>
 public sealed class SmmuOps : IommuOps
 {
     private readonly SmmuBlockedDomain _blocked;
@@ -38,7 +38,7 @@ public sealed class SmmuOps : IommuOps
     public override bool Capable(IommuDevice device, IommuCapability capability) => capability switch
     {
         IommuCapability.CacheCoherency => DriverOf(device).IsCoherent,
-        IommuCapability.DeferredFlush => true,
+        IommuCapability.EnforceCacheCoherency or IommuCapability.DeferredFlush => true,
         IommuCapability.DirtyTracking => DriverOf(device) is { HasDirtyTracking: true, IsCoherent: true },
         _ => false,
     };
@@ -106,6 +106,12 @@ public sealed class SmmuOps : IommuOps
         type = Smmu;
         return Unsafe.SizeOf<iommu_hw_info_arm_smmuv3>();
     }
+
+    internal override bool HasViommu(IommuDevice device, uint type) =>
+        type == (uint)iommu_viommu_type.IOMMU_VIOMMU_TYPE_ARM_SMMUV3 && DriverOf(device) is { HasStage1: true, HasStage2: true };
+
+    internal override IommufdViommu ViommuNew(IommufdContext context, IommuDevice device, uint type, HwptPaging parent) =>
+        new SmmuViommu(context, this, device, parent);
 
     internal SmmuDriver DriverOf(IommuDevice device)
     {

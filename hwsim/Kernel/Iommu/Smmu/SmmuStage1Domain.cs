@@ -88,6 +88,9 @@ internal sealed class SmmuStage1Domain : TableDomain<ArmStage1>, ISmmuAttached
         _driver.FreeAsid(_asid);
     }
 
+    // The machine keeps all DMA coherent (CANWBS).
+    public override bool EnforceCacheCoherency() => true;
+
     protected override PageAttributes AttributesOf(IommuProt prot) =>
         PageAttributes.User | PageAttributes.Execute
         | ((prot & IommuProt.Read) != 0 ? PageAttributes.Read : 0)

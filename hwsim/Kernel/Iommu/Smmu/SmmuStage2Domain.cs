@@ -17,6 +17,13 @@ internal sealed class SmmuStage2Domain : TableDomain<ArmStage2>, ISmmuAttached
         ApertureEnd = table.Geometry.InputMask;
     }
 
+    internal SmmuDriver Driver => _driver;
+
+    internal int Vmid => _vmid;
+
+    /// <summary>The stream table entry that puts a stream behind this table alone.</summary>
+    internal ulong[] StreamEntry => [1 | (6UL << 1), 1UL << 44, Word2, Table.Root];
+
     internal static SmmuStage2Domain? TryCreate(SmmuOps owner, IommuDomainType type, SmmuDriver driver)
     {
         try
@@ -39,7 +46,7 @@ internal sealed class SmmuStage2Domain : TableDomain<ArmStage2>, ISmmuAttached
             return -Errno.EINVAL;
         }
 
-        driver.SetStream(device.RequesterId, [1 | (6UL << 1), 1UL << 44, Word2, Table.Root]);
+        driver.SetStream(device.RequesterId, StreamEntry);
         (old as ISmmuAttached)?.Detach(device);
         return 0;
     }
@@ -52,6 +59,9 @@ internal sealed class SmmuStage2Domain : TableDomain<ArmStage2>, ISmmuAttached
         _driver.InvalidateVmid(_vmid);
         _driver.FreeVmid(_vmid);
     }
+
+    // The machine keeps all DMA coherent (CANWBS).
+    public override bool EnforceCacheCoherency() => true;
 
     protected override PageAttributes AttributesOf(IommuProt prot) =>
         PageAttributes.Execute

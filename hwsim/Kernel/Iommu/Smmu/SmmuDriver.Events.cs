@@ -1,0 +1,67 @@
+using System.Collections.Concurrent;
+using System.Runtime.InteropServices;
+using IommuFd.HwSim.Units;
+using IommuFd.Native.Uapi;
+
+namespace IommuFd.HwSim.Kernel;
+
+// The event queue: what a guest's stage 1 did wrong is the guest's to hear.
+internal sealed partial class SmmuDriver : IInterruptController
+{
+    private const ulong EventMessage = 0x9050040;
+
+    private readonly ConcurrentDictionary<ushort, (SmmuViommu Viommu, uint VirtualId)> _guests = new();
+    private ulong _events;
+
+    /// <summary>Whose guest a stream belongs to, and its id there; null for nobody's.</summary>
+    internal void SetGuest(ushort stream, (SmmuViommu Viommu, uint VirtualId)? guest)
+    {
+        if (guest is { } of)
+        {
+            _guests[stream] = of;
+        }
+        else
+        {
+            _guests.TryRemove(stream, out _);
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Message(ushort requesterId, ulong address, uint data)
+    {
+        if (address == EventMessage)
+        {
+            HandleEvents();
+        }
+    }
+
+    // Called by the unit, which is locked: events come one after the other.
+    private void HandleEvents()
+    {
+        const ulong Mask = (2 << RingLg2) - 1;
+        const ulong Stage2 = 1UL << 39;
+        Span<ulong> words = stackalloc ulong[4];
+        var consumer = Unit.ReadRegister(SmmuRegister.EVENTQ_CONS, 4) & Mask;
+        var producer = Unit.ReadRegister(SmmuRegister.EVENTQ_PROD, 4);
+        for (; consumer != (producer & Mask); consumer = (consumer + 1) & Mask)
+        {
+            var at = _events + ((consumer & (Mask >> 1)) * 32);
+            for (var i = 0; i < 4; i++)
+            {
+                _memory.Read64(at + ((ulong)i * 8), out words[i]);
+            }
+
+            var code = (SmmuEvent)(words[0] & 0xff);
+            var isTold = code is SmmuEvent.C_BAD_STE or SmmuEvent.F_STREAM_DISABLED or SmmuEvent.C_BAD_SUBSTREAMID or SmmuEvent.C_BAD_CD
+                or SmmuEvent.F_TRANSLATION or SmmuEvent.F_ADDR_SIZE or SmmuEvent.F_ACCESS or SmmuEvent.F_PERMISSION;
+            if (isTold && (words[1] & Stage2) == 0 && _guests.TryGetValue((ushort)(words[0] >> 32), out var guest))
+            {
+                words[0] = (uint)words[0] | ((ulong)guest.VirtualId << 32);
+                _ = guest.Viommu.ReportEvent((uint)iommu_veventq_type.IOMMU_VEVENTQ_TYPE_ARM_SMMUV3, MemoryMarshal.AsBytes<ulong>(words));
+            }
+        }
+
+        // An overflow is acknowledged by taking its flag over.
+        Unit.WriteRegister(SmmuRegister.EVENTQ_CONS, 4, consumer | (producer & 1UL << 31));
+    }
+}
