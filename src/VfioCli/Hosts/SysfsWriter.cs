@@ -9,7 +9,7 @@ namespace VfioCli.Hosts;
 /// Writes with a timeout. A driver's remove routine can wait for ever inside the write to <c>unbind</c> (for a user of the device to go away), and a thread in that state
 /// cannot be killed: on the kernel such a write is done by a child process, which can be left behind.
 /// </summary>
-internal sealed class SysfsWriter(IHost host, TimeSpan timeout)
+internal sealed class SysfsWriter(IHost host, TimeSpan timeout, Action<string>? remark = null)
 {
     /// <summary>The first argument of the child; not a verb for people.</summary>
     public const string ChildVerb = "__write";
@@ -113,7 +113,14 @@ internal sealed class SysfsWriter(IHost host, TimeSpan timeout)
         start.ArgumentList.Add(step.Path);
         start.ArgumentList.Add(step.Text);
         using Process child = Process.Start(start) ?? throw new InvalidOperationException("no child process");
-        return child.WaitForExit((int)Math.Min(timeout.TotalMilliseconds, int.MaxValue)) ? -child.ExitCode : -Errno.ETIMEDOUT;
+        TimeSpan quiet = TimeSpan.FromSeconds(Math.Min(2, timeout.TotalSeconds));
+        if (child.WaitForExit(quiet))
+        {
+            return -child.ExitCode;
+        }
+
+        remark?.Invoke($"waiting for the driver of {step.Text} to let go, at most {TimeoutText}");
+        return child.WaitForExit(timeout - quiet) ? -child.ExitCode : -Errno.ETIMEDOUT;
     }
 
     /// <summary>The timeout in words.</summary>

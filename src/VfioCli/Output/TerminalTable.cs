@@ -16,6 +16,8 @@ internal static class TerminalTable
             Out = new AnsiConsoleOutput(terminal.Out),
         });
 
+        // A narrow terminal wraps the lines itself: columns of half a word are worse.
+        console.Profile.Width = 1000;
         Spectre.Console.Table drawn = new() { Border = TableBorder.Simple };
         foreach (string heading in table.Headings)
         {

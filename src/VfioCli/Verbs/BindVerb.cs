@@ -27,7 +27,7 @@ internal abstract class DriverVerb : FunctionsVerb
             throw new CommandFailure(ExitCode.Usage, $"--timeout {Timeout} is not a time.", "Give it in seconds, at least 1.");
         }
 
-        SysfsWriter writer = new(session.Host, TimeSpan.FromSeconds(Timeout));
+        SysfsWriter writer = new(session.Host, TimeSpan.FromSeconds(Timeout), session.Terminal.Remark);
         DriverBinder binder = new(session.Sysfs, session.Store, writer.Write);
         IReadOnlyList<DriverPlan> plans = plan(binder);
         if (!DryRun && binder.Apply(plans) is { } failure)

@@ -50,7 +50,7 @@ internal sealed class BorrowedDrivers : IDisposable
         }
 
         TakeRules.Check(session, needed);
-        SysfsWriter writer = new(session.Host, TimeSpan.FromSeconds(10));
+        SysfsWriter writer = new(session.Host, TimeSpan.FromSeconds(10), session.Terminal.Remark);
         DriverBinder binder = new(session.Sysfs, session.Store, writer.Write);
         IReadOnlyList<DriverPlan> plans = binder.PlanBind(needed.Select(static function => function.Address), DriverClaim.VfioPci);
         return binder.Apply(plans) is { } failure ? throw BindText.Describe(session, failure, writer.TimeoutText) : new BorrowedDrivers(session, binder, writer, plans);

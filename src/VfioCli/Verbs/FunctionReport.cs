@@ -45,6 +45,12 @@ internal sealed record FunctionReport
     /// <summary>For a VF, the function that it belongs to.</summary>
     public string? PhysicalFunction { get; init; }
 
+    /// <summary>What the host loses with it.</summary>
+    public IReadOnlyList<HostUse> Uses { get; init; } = [];
+
+    /// <summary>Who has it open.</summary>
+    public IReadOnlyList<DeviceHolder> Holders { get; init; } = [];
+
     /// <summary>Configuration space, when it can be read.</summary>
     public PciConfigSpace? Config { get; init; }
 
@@ -70,6 +76,8 @@ internal sealed record FunctionReport
             Vfs = vfs,
             VfAddresses = [.. Enumerable.Range(0, vfs ?? 0).Select(index => sysfs.LinkName($"{path}/virtfn{index}")).OfType<string>()],
             PhysicalFunction = sysfs.LinkName(path + "/physfn"),
+            Uses = HostUse.Of(sysfs, function.Address),
+            Holders = DeviceHolder.Of(sysfs, function.DeviceNode is { } node ? [node, .. function.Group is { } number ? [new IommuGroup { Id = number, Members = [] }.GroupNode] : Array.Empty<string>()] : [], out _),
             Config = PciConfigSpace.Read(sysfs, function.Address),
         };
     }

@@ -24,7 +24,7 @@ internal sealed class RestoreVerb : HostVerb
 
         List<PciAddress> wanted = [.. session.FunctionsAt(Functions).Select(static function => function.Address)];
         List<OriginalBinding> remembered = [.. session.Store.Remembered().Where(original => wanted.Count == 0 || wanted.Contains(original.Address))];
-        SysfsWriter writer = new(session.Host, TimeSpan.FromSeconds(10));
+        SysfsWriter writer = new(session.Host, TimeSpan.FromSeconds(10), session.Terminal.Remark);
         DriverBinder binder = new(session.Sysfs, session.Store, writer.Write);
         List<(PciAddress Address, string? Driver, CommandFailure? Failure)> results = [];
         foreach (OriginalBinding original in remembered)

@@ -80,6 +80,16 @@ internal sealed class ShowVerb : FunctionsVerb
             Field(resource.Name, $"0x{resource.First:x} {NumberText.Size(resource.Length)}{(resource.IsIo ? " I/O ports" : resource.Is64Bit ? " 64-bit" : " 32-bit")}{(resource.IsPrefetchable ? " prefetchable" : "")}");
         }
 
+        foreach (HostUse use in report.Uses)
+        {
+            Field("host loses", use.ToString());
+        }
+
+        foreach (DeviceHolder holder in report.Holders)
+        {
+            Field("held by", $"{holder}, {holder.Node}");
+        }
+
         Field("reset", report.ResetMethods is null ? "no method" : report.ResetMethods.Replace(" ", ", then ", StringComparison.Ordinal));
         if (report.AlsoReset.Count > 0)
         {
@@ -149,6 +159,8 @@ internal sealed class ShowVerb : FunctionsVerb
         }
 
         writer.WriteEndArray();
+        writer.WriteStrings("hostLoses", report.Uses.Select(static use => use.ToString()));
+        writer.WriteStrings("heldBy", report.Holders.Select(static holder => holder.ToString()));
         writer.WriteStrings("resetMethods", report.ResetMethods?.Split(' ') ?? []);
         writer.WriteStrings("alsoReset", report.AlsoReset.Select(static address => address.ToString()));
         writer.WriteString("powerState", report.PowerState);
