@@ -115,6 +115,21 @@ public class BindTests
     }
 
     [Fact]
+    public void What_a_killed_command_left_is_not_written_over_until_it_is_undone_or_forgotten()
+    {
+        TestMachine machine = TestMachine.Standard();
+        MemoryBindingStore store = new();
+        DriverBinder killed = new(new FaultySysfs(machine.Tree, 2, static () => throw new KilledException(), afterTheWrite: true), store);
+        _ = Assert.Throws<KilledException>(() => killed.Apply(killed.PlanBind([PciAddress.Parse("0000:00:05.0")], "vfio-pci")));
+        machine.OnProbe = static (driver, _) => driver == "nvme" ? -Errno.EIO : 0; // and its driver will not have it back
+        Vfio run = Vfio.Run(machine, store, "bind", "0000:01:00.0").Exits(ExitCode.Busy);
+        Assert.Contains("0000:01:00.0: a vfio command was killed while it changed drivers, and what it left could not be put back yet.", run.Error, StringComparison.Ordinal);
+        Assert.Equal("igb", machine.DriverOf("0000:01:00.0"));
+        Vfio.Run(machine, store, "restore", "--forget").Exits(ExitCode.Ok);
+        Vfio.Run(machine, store, "bind", "0000:01:00.0").Exits(ExitCode.Ok);
+    }
+
+    [Fact]
     public void A_driver_that_never_lets_go_is_not_waited_for()
     {
         using ManualResetEventSlim never = new();

@@ -74,7 +74,8 @@ public sealed class DriverBinder
             return null;
         }
 
-        int begun = _store.Begin([.. changing.Select(static plan => plan.Before)]);
+        // The journal of a command that was killed must not be written over before it is undone.
+        int begun = _store.Unfinished().Count > 0 ? -Errno.EALREADY : _store.Begin([.. changing.Select(static plan => plan.Before)]);
         if (begun < 0)
         {
             return new DriverFailure(changing[0].Address, DriverFailureStage.Journal, default, -begun, changing[0].Before, []);

@@ -44,6 +44,7 @@ internal static class BindText
     private static (string Cause, string Remedy, ExitCode Code) Journal(DriverFailure failure) => failure.Errno switch
     {
         Errno.EBUSY => ("another vfio command is changing drivers.", "Wait for it to end and try again.", ExitCode.Busy),
+        Errno.EALREADY => ("a vfio command was killed while it changed drivers, and what it left could not be put back yet.", "End whoever uses the functions that were named, then `vfio restore` as root (with --forget: leave them as they are).", ExitCode.Busy),
         Errno.EACCES => ($"this user may not change drivers ({DirectoryBindingStore.DefaultDirectory} is not writable).", "Run the command as root.", ExitCode.Permission),
         Errno.EROFS => ("this host is read-only.", "A capture can be looked at, not changed.", ExitCode.Unsupported),
         _ => ($"the journal in {DirectoryBindingStore.DefaultDirectory} cannot be written ({Errno.Name(failure.Errno)}).", "Make room in /run.", ExitCode.Refused),

@@ -13,9 +13,18 @@ internal sealed class RestoreVerb : HostVerb
     [Value(0, MetaName = "BDF", HelpText = "Only these functions.")]
     public IEnumerable<string> Functions { get; set; } = [];
 
+    /// <summary>Gives up.</summary>
+    [Option("forget", HelpText = "Change no driver; forget what a killed command left and which drivers functions had.")]
+    public bool Forget { get; set; }
+
     /// <inheritdoc/>
     public override ExitCode Run(Session session)
     {
+        if (Forget)
+        {
+            return ForgetAll(session);
+        }
+
         // What a killed command left was put back before this verb began; if that failed, the journal is still there.
         if (session.Store.Unfinished() is { Count: > 0 } unfinished)
         {
@@ -90,5 +99,28 @@ internal sealed class RestoreVerb : HostVerb
         }
 
         return results.Any(static result => result.Failure is not null) ? ExitCode.Incomplete : ExitCode.Ok;
+    }
+
+    private ExitCode ForgetAll(Session session)
+    {
+        List<PciAddress> wanted = [.. session.FunctionsAt(Functions).Select(static function => function.Address)];
+        if (wanted.Count == 0 && session.Store.Unfinished().Count > 0)
+        {
+            session.Store.Commit();
+        }
+
+        List<OriginalBinding> forgotten = [.. session.Store.Remembered().Where(original => wanted.Count == 0 || wanted.Contains(original.Address))];
+        forgotten.ForEach(original => session.Store.Forget(original.Address));
+        if (Json)
+        {
+            session.WriteJson("vfio.restore/1", json =>
+            {
+                json.WriteStartArray("functions");
+                json.WriteEndArray();
+            });
+        }
+
+        session.Terminal.Line($"forgotten: {(forgotten.Count == 0 ? "nothing" : string.Join(", ", forgotten.Select(static original => original.Address)))}");
+        return ExitCode.Ok;
     }
 }
