@@ -65,7 +65,9 @@ public sealed class PageRequest : IDisposable
     private void Answer(iommufd_page_response_code code)
     {
         int result = TryAnswer(code);
+#pragma warning disable CA1816 // answered: as after Dispose, the finalizer has nothing left to do
         GC.SuppressFinalize(this);
+#pragma warning restore CA1816
         if (result < 0)
         {
             throw Failure.Of("write page responses", result);
