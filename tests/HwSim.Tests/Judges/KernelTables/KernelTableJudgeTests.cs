@@ -23,11 +23,10 @@ public class KernelTableJudgeTests
     {
         var folder = Environment.GetEnvironmentVariable("VFIO_KERNEL_TABLES");
         Assert.SkipWhen(folder == null, "VFIO_KERNEL_TABLES does not name a folder of scripts/kernel-tables");
-        var run = new JudgeRun("Linux 7.3.4 (debugfs), 200+ map and unmap sequences", $"{format}, built by the kernel", 1, 1);
-        var sequences = 0;
-        foreach (var sequence in KernelSequence.Read(Path.Combine(folder!, mode)))
+        var sequences = KernelSequence.Read(Path.Combine(folder!, mode)).ToList();
+        var run = new JudgeRun("Linux 7.3 (debugfs)", $"{format}, {sequences.Count} map and unmap sequences", 1, 1);
+        foreach (var sequence in sequences)
         {
-            sequences++;
             using var memory = new PhysicalMemory(new PhysicalMemoryOptions { AddressBits = 52 });
             using var table = new PageTable<TFormat>(memory, geometry);
             foreach (var change in sequence.Changes)
@@ -36,7 +35,6 @@ public class KernelTableJudgeTests
         }
 
         run.Finish();
-        Assert.True(sequences >= 1);
     }
 
     // As iommufd does: one map for each physically contiguous run.
