@@ -177,7 +177,7 @@ public sealed partial class SmmuV3Unit : IommuUnit
 
     private static SmmuFault Stage2Fault(in WalkResult result, SmmuClass kind, ulong ipa) => result.Fault switch
     {
-        WalkFault.TableOutsideMemory => new SmmuFault(SmmuEvent.F_WALK_EABT, SmmuClass.Table, true, result.EntryAddress),
+        WalkFault.TableOutsideMemory => new SmmuFault(SmmuEvent.F_WALK_EABT, kind, true, result.EntryAddress), // the class is what the walk was for
         WalkFault.OutputTooWide or WalkFault.Misaligned => new SmmuFault(SmmuEvent.F_ADDR_SIZE, kind, true, ipa),
         WalkFault.AccessFlag => new SmmuFault(SmmuEvent.F_ACCESS, kind, true, ipa),
         WalkFault.Read or WalkFault.Write or WalkFault.Execute => new SmmuFault(SmmuEvent.F_PERMISSION, kind, true, ipa),

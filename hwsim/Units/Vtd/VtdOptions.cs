@@ -9,6 +9,9 @@ public sealed record VtdOptions
     /// <summary>Scalable mode (ECAP.SMTS) with PASID tables.</summary>
     public bool ScalableMode { get; init; } = true;
 
+    /// <summary>Second-stage translation in scalable mode (ECAP.SSTS).</summary>
+    public bool SecondStage { get; init; } = true;
+
     /// <summary>First-stage translation in scalable mode (ECAP.FSTS).</summary>
     public bool FirstStage { get; init; } = true;
 

@@ -39,7 +39,7 @@ public sealed partial class VtdUnit
             | (scalable << 40)                                               // PASID
             | (scalable << 43)                                               // SMTS
             | ((scalable & (_options.SecondStageDirty ? 1UL : 0)) << 45)     // SSADS
-            | (scalable << 46)                                               // SSTS
+            | ((scalable & (_options.SecondStage ? 1UL : 0)) << 46)          // SSTS
             | ((scalable & (_options.FirstStage ? 1UL : 0)) << 47);          // FSTS
         var list = new List<RegisterDeclaration>
         {

@@ -141,10 +141,10 @@ public sealed partial class VtdUnit
                 return _options.FirstStage && levelsOk;
             case 2:
                 translation = VtdTranslation.SecondStage;
-                return widthOk && dirtyOk;
+                return _options.SecondStage && widthOk && dirtyOk;
             case 3:
                 translation = VtdTranslation.Nested;
-                return _options.Nesting && _options.FirstStage && levelsOk && widthOk && dirtyOk;
+                return _options.Nesting && _options.SecondStage && _options.FirstStage && levelsOk && widthOk && dirtyOk;
             case 4:
                 translation = VtdTranslation.PassThrough;
                 return _options.PassThrough;

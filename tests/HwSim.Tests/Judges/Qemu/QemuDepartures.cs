@@ -36,7 +36,7 @@ public static class QemuDepartures
         var scalable = mode != VtdMode.Legacy;
         if (scalable && ours.Reached && theirs.Reason == 0xa)
             return "scalable root entry: the half for the other functions is checked too";
-        if (scalable && !ours.Reached && ours.Reason is 0x52 or 0x5a && theirs.Reason is 0 or 0x58)
+        if (scalable && !ours.Reached && ours.Reason is 0x52 or 0x5a && theirs.Reason is 0 or 4 or 5 or 6 or 0xc or 0x58 or >= 0x71 and not 0x73)
             return "reserved bits of PASID directory and table entries are not checked";
         if (scalable && !ours.Reached && ours.Reason == 0 && theirs.Reason is 0x51 or 0x58 or 0x5b)
             return "FPD of a PASID directory or table entry is not seen when the entry is absent or wrong";
@@ -62,6 +62,7 @@ public static class QemuDepartures
             (VtdMode.ScalableSecondStage, 0x79 or 0x83 or 0x84 or 0x85 or 0x86 or 0x7a or 0x78, 4 or 5 or 6 or 7 or 0xc) =>
                 "scalable second stage: reasons of legacy mode (4, 5, 6, c)",
             (not VtdMode.Legacy, 0x59, 0x5b) => "a PASID table entry's type is judged before its presence",
+            (VtdMode.Legacy, 7, 5 or 6) => "second stage: a table entry's permission is judged before the entries below it",
             (VtdMode.Legacy, 0xc, 5 or 6) => "second stage: permission is judged before reserved bits",
             (not VtdMode.Legacy, 0x5a, 3 or 0x73) => "a root pointer that is too wide in a PASID table entry is a table access error (3, 73)",
             (VtdMode.FirstStage, (>= 0x70 and <= 0x73) or 0x81 or 0x85, 0x81 or 0x85) => "first stage: a table entry's permission is judged before the entries below it",
@@ -92,13 +93,13 @@ public static class QemuDepartures
             return "stage 2 only: an input address above IAS gives no event";
         if (ours.Event == 0x11 && theirs.Event == 0x0b && ours.Input == theirs.Input && theirs.Address >> 44 != 0)
             return "a table address above OAS is fetched (F_WALK_EABT) instead of F_ADDR_SIZE";
-        if (config == 7 && (ours.Flags & (SmmuOutcome.Class | SmmuOutcome.Stage2)) == SmmuOutcome.Stage2 && theirs.Event is 0x10 or 0x12 or 0x13
+        if (config == 7 && (ours.Flags & (SmmuOutcome.Class | SmmuOutcome.Stage2)) == SmmuOutcome.Stage2 && theirs.Event is 0x0b or 0x10 or 0x12 or 0x13
             && ours with { Flags = ours.Flags | SmmuOutcome.Read, Event = theirs.Event } == theirs && (ours.Event == theirs.Event || (damaged & 3) == 1))
             return "nested: the fetch of a context descriptor that misses in stage 2 is recorded as a read";
         if (config != 6 && ours.Event == 0x13 && theirs.Event == 0 && damaged != 0 && ((damaged & 0x40) == 0 || (damaged & 1UL << 61) != 0))
             return "AP[1] and APTable[0] are not enforced";
-        if (config == 6 && ours.Event == 0x0b && ours with { Flags = (ours.Flags & ~SmmuOutcome.Class) | 2 << 8 } == theirs)
-            return "stage 2: F_WALK_EABT has class IN instead of TT";
+        if (config != 6 && theirs.Event == 0x13 && ours.Event is 0x10 or 0x11 or 0x12 or 0x0b && (damaged & 3) == 3 && (damaged & 1UL << 62) != 0)
+            return "stage 1: APTable of a table entry is judged before the entries below it";
         if ((damaged & 3) != 1)
             return null;
         if (ours.Event == 0x10 && (theirs.Event == 0x12 || theirs.Event == 0x13 || theirs.Event == 0))

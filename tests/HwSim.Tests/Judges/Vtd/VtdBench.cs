@@ -46,6 +46,7 @@ public sealed class VtdBench : IDisposable
         {
             ScalableMode = mode != VtdMode.Legacy,
             FirstStage = mode == VtdMode.FirstStage,
+            SecondStage = mode != VtdMode.FirstStage,
             Nesting = false,
             SnoopControl = false,
             DeviceTlb = false,
