@@ -75,7 +75,7 @@ public sealed partial class LineServer : IDisposable
                 break;
             case "unit":
                 var kind = request.Text("kind");
-                _unit = UnitPort.Make(kind, _image.Memory) ?? throw new RequestException($"there is no unit '{kind}': it is vtd, smmuv3 or riscv");
+                _unit = UnitPort.Make(kind, _image.Memory) ?? throw new RequestException($"there is no unit '{kind}': it is vtd, smmuv3, riscv or amd-vi");
                 break;
             case "write-register":
                 Unit.Write(Offset(request), Bytes(request), request.Number("value"));

@@ -33,6 +33,9 @@ internal sealed class UnitPort
             case "riscv":
                 var riscv = new RiscvIommuUnit(memory);
                 return new UnitPort(riscv, riscv.ReadRegister, riscv.WriteRegister);
+            case "amd-vi":
+                var amd = new AmdViUnit(memory);
+                return new UnitPort(amd, amd.ReadRegister, amd.WriteRegister);
             default:
                 return null;
         }

@@ -59,6 +59,7 @@ public class MutatedImageJudgeTests
     [InlineData("vtd")]
     [InlineData("smmuv3")]
     [InlineData("riscv")]
+    [InlineData("amd-vi")]
     public void Units(string kind)
     {
         var run = new JudgeRun("guard pages", "mutated images, whole unit " + kind, UnitShorter, UnitFull);
@@ -110,6 +111,14 @@ public class MutatedImageJudgeTests
                 smmu.WriteRegister(0xa0, 8, next() | 7);
                 smmu.WriteRegister(0x20, 4, 0xd);
                 return (smmu, () => smmu.WriteRegister(0x98, 4, (ulong)(uint)random.Next(512)));
+            case "amd-vi":
+                var amd = new AmdViUnit(memory);
+                amd.WriteRegister(AmdRegister.DEV_TAB_BASE, 8, next() | (ulong)(uint)random.Next(512));
+                amd.WriteRegister(AmdRegister.CMD_BUF_BASE, 8, next() | 8UL << 56);
+                amd.WriteRegister(AmdRegister.EVT_LOG_BASE, 8, next() | 8UL << 56);
+                amd.WriteRegister(AmdRegister.PPR_LOG_BASE, 8, next() | 8UL << 56);
+                amd.WriteRegister(AmdRegister.CONTROL, 8, 1 | 1 << 2 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 16);
+                return (amd, () => amd.WriteRegister(AmdRegister.CMD_TAIL, 8, (ulong)(uint)random.Next(256) << 4));
             default:
                 var riscv = new RiscvIommuUnit(memory);
                 riscv.WriteRegister(0x18, 8, (next() >> 12 << 10) | 7);

@@ -5,6 +5,7 @@ using System.Text.Json;
 using IommuFd.HwSim.LineProtocol;
 using IommuFd.HwSim.PageTables;
 using VfioCli.Output;
+using VfioCli.Tests.Support;
 using Xunit;
 
 namespace VfioCli.Tests.PageTables;
@@ -49,6 +50,25 @@ public sealed class PtTests : IDisposable
         Assert.Contains(says, text, StringComparison.Ordinal);
         Assert.Single(text.TrimEnd('\n').Split('\n'));
         Assert.Equal("pt", verb);
+    }
+
+    [Theory]
+    [InlineData("map", "--map 0x1000=0x2000+4K --image IMAGE")]
+    [InlineData("walk", "--root 0x200000 --iova 0x1000 --image IMAGE@0x200000")]
+    [InlineData("walk", "--root 0x200000 --iova 0x9000 --image IMAGE@0x200000")]
+    [InlineData("dump", "--root 0x200000 --image IMAGE@0x200000")]
+    [InlineData("diff", "IMAGE@0x200000 IMAGE --root 0x200000,0")]
+    [InlineData("decode", "0x1003 0")]
+    [InlineData("formats", "")]
+    public void Documents_are_as_described(string what, string rest)
+    {
+        string image = _folder + "/image";
+        Assert.Equal(0, Run(out _, "pt", "map", "--format", "vtd-ss-48", "--map", "0x1000=0x2000+4K", "--image", image));
+        string[] words = [.. rest.Replace("IMAGE", image, StringComparison.Ordinal).Split(' ', StringSplitOptions.RemoveEmptyEntries)];
+        Run(out string text, ["pt", what, "--json", "--format", "vtd-ss-48", .. words]);
+        using JsonDocument schema = JsonDocument.Parse(File.ReadAllText(Path.Combine(Golden.Repository, "docs", "schema", $"pt.{what}.json")));
+        using JsonDocument document = JsonDocument.Parse(text);
+        Assert.Empty(JsonSchema.Violations(schema.RootElement, document.RootElement));
     }
 
     [Fact]
