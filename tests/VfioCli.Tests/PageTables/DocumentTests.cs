@@ -5,7 +5,7 @@ using Xunit;
 
 namespace VfioCli.Tests.PageTables;
 
-/// <summary>The examples of docs/page-tables.md are run; what they print is what the document says. VFIO_WRITE_GOLDEN=1 writes it anew.</summary>
+/// <summary>The examples of docs/page-tables.md are run; what they print is what the document says. UPDATE_GENERATED=1 writes it anew.</summary>
 public sealed class DocumentTests : IDisposable
 {
     private readonly string _folder = Directory.CreateTempSubdirectory("vfio-pt-").FullName;

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using Xunit;
 
 namespace VfioCli.Tests.PageTables;
@@ -6,18 +5,17 @@ namespace VfioCli.Tests.PageTables;
 /// <summary>Expected output in files of the repository.</summary>
 internal static class Golden
 {
-    public static string Repository { get; } = Root();
+    // The path that the compiler knows is not a path where builds are deterministic.
+    public static string Repository { get; } = IommuFd.Tests.Repository.Root ?? throw new InvalidOperationException("the tests run outside the source tree");
 
-    /// <summary>Compares with the file, or writes it when VFIO_WRITE_GOLDEN=1.</summary>
+    /// <summary>Compares with the file, or writes it when UPDATE_GENERATED=1.</summary>
     public static void Check(string file, string text)
     {
-        if (Environment.GetEnvironmentVariable("VFIO_WRITE_GOLDEN") == "1")
+        if (IommuFd.Tests.Repository.Update)
         {
             File.WriteAllText(file, text);
         }
 
         Assert.Equal(File.ReadAllText(file), text);
     }
-
-    private static string Root([CallerFilePath] string file = "") => Path.GetFullPath(Path.Combine(Path.GetDirectoryName(file)!, "..", "..", ".."));
 }
