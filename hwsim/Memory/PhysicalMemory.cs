@@ -70,6 +70,17 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
         return offset < _arenaSize && length <= _arenaSize - offset ? _arena + offset : TryGetOutside(address, length);
     }
 
+    /// <summary>The arena as a whole: table pages are in it.</summary>
+    /// <param name="host">Host pointer of its first byte.</param>
+    /// <param name="first">Physical address of its first byte.</param>
+    /// <returns>Its bytes.</returns>
+    internal ulong Arena(out byte* host, out ulong first)
+    {
+        host = _arena;
+        first = _arenaBase;
+        return _arenaSize;
+    }
+
     /// <summary>As <see cref="TryGet"/>, for as many bytes as are contiguous in the host, up to <paramref name="length"/>.</summary>
     /// <param name="address">Physical address.</param>
     /// <param name="length">In: bytes wanted, at least 1. Out: bytes behind the pointer, 0 when nothing is there.</param>

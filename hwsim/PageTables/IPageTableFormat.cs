@@ -50,6 +50,14 @@ public interface IPageTableFormat
     /// <param name="mask">The bits that matter.</param>
     static abstract ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask);
 
+    /// <summary>
+    /// What almost every page of the smallest size looks like: (entry and mask) equals the returned value when it is a leaf of one entry, reserves nothing, and its
+    /// address is not too wide. A leaf that does not match can still be valid; it is then looked at field by field.
+    /// </summary>
+    /// <param name="geometry">The table's configuration.</param>
+    /// <param name="mask">The bits that matter.</param>
+    static abstract ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask);
+
     /// <summary>Address of the table that a table entry points to.</summary>
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="entry">A table entry.</param>

@@ -9,6 +9,12 @@ public unsafe interface ITableReader
     /// <param name="fault"><see cref="WalkFault.TableOutsideMemory"/> or <see cref="WalkFault.TableTranslation"/> when null is returned.</param>
     byte* Entry(ulong address, int length, ref WalkFault fault);
 
+    /// <summary>Memory in which entries can be read without asking: most tables are there.</summary>
+    /// <param name="host">Host pointer of its first byte.</param>
+    /// <param name="first">Address of its first byte.</param>
+    /// <returns>Bytes; 0 when every entry must be asked for.</returns>
+    ulong Direct(out byte* host, out ulong first);
+
     /// <summary>Asked before an accessed or dirty bit is written.</summary>
     /// <param name="address">Address of the entry.</param>
     /// <param name="fault">Set when the answer is no.</param>
@@ -36,6 +42,9 @@ public readonly unsafe struct DirectTableReader(PhysicalMemory memory) : ITableR
             fault = WalkFault.TableOutsideMemory;
         return p;
     }
+
+    /// <inheritdoc/>
+    public ulong Direct(out byte* host, out ulong first) => memory.Arena(out host, out first);
 
     /// <inheritdoc/>
     public bool CanWrite(ulong address, ref WalkFault fault) => true;

@@ -60,7 +60,8 @@ public sealed unsafe partial class PageTable<TFormat>
                 level = leafLevel;
             for (; level > leafLevel; level--)
             {
-                var below = Descend(tables[level], level, address, out fresh, out var error);
+                // A table that is about to be filled from end to end need not be zeroed first.
+                var below = Descend(tables[level], level, address, level != leafLevel + 1 || !FillsTable(level, address, last), out fresh, out var error);
                 if (below == null)
                     return error;
                 tables[level - 1] = below;
@@ -86,7 +87,13 @@ public sealed unsafe partial class PageTable<TFormat>
         }
     }
 
-    private byte* Descend(byte* table, int level, ulong address, out bool fresh, out int error)
+    private bool FillsTable(int level, ulong address, ulong last)
+    {
+        var span = (1UL << TFormat.ItemSizeLg2(_geometry, level)) - 1;
+        return (address & span) == 0 && last - address >= span;
+    }
+
+    private byte* Descend(byte* table, int level, ulong address, bool zero, out bool fresh, out int error)
     {
         fresh = false;
         error = -Errno.EADDRINUSE;
@@ -100,7 +107,7 @@ public sealed unsafe partial class PageTable<TFormat>
         }
 
         var sizeLg2 = TableSizeLg2(level - 1);
-        var below = _memory.Allocate(sizeLg2);
+        var below = _memory.Allocate(sizeLg2, zero || sizeLg2 < 12);
         if (below == 0)
         {
             error = -Errno.ENOMEM;

@@ -72,6 +72,13 @@ public sealed partial class PageTableWalker<TFormat>
 
         public byte* Entry(ulong address, int length, ref WalkFault fault) => _inner.Entry(address, length, ref fault);
 
+        public ulong Direct(out byte* host, out ulong first)
+        {
+            host = null;
+            first = 0;
+            return 0;
+        }
+
         public bool CanWrite(ulong address, ref WalkFault fault) => true;
 
         public void Visit(int level, int index, ulong address, ulong entry, EntryKind kind) =>

@@ -23,53 +23,70 @@ public static unsafe class TableWalk
         where TFormat : struct, IPageTableFormat
         where TReader : struct, ITableReader, allows ref struct
     {
+        // The usual walk: plain tables in directly readable memory, then a plain page of the smallest size that allows the access. Everything else is looked
+        // at field by field, from the root.
+        var size = reader.Direct(out var host, out var first);
         var level = geometry.TopLevel;
-        if (!geometry.Contains(address))
-            return Stop(out result, WalkFault.AddressTooWide, level, 0, 0);
-
-        var input = address & geometry.InputMask;
-        var table = root;
-        var itemLg2 = TFormat.ItemSizeLg2(geometry, level);
-        var index = input >> itemLg2;
-        // Below the root every level resolves the same number of bits, in every format.
-        var bitsPerLevel = TFormat.ItemSizeLg2(geometry, 1) - TFormat.ItemSizeLg2(geometry, 0);
-        var plain = TFormat.PlainTable(geometry, level, out var mask);
-        while (true)
+        if (size != 0 && (access & ~FastAccess) == 0 && (access & (WalkAccess.Read | WalkAccess.Write)) != 0 && !TFormat.SkipsLevels && geometry.Contains(address))
         {
-            var entryAddress = table + (index << TFormat.EntrySizeLg2);
-            var fault = WalkFault.None;
-            var p = reader.Entry(entryAddress, 1 << TFormat.EntrySizeLg2, ref fault);
-            if (p == null)
-                return Stop(out result, fault, level, entryAddress, 0);
-            var entry = TFormat.EntrySizeLg2 == 3 ? Volatile.Read(ref *(ulong*)p) : Volatile.Read(ref *(uint*)p);
-            if (TFormat.SkipsLevels)
-                plain = TFormat.PlainTable(geometry, level, out mask);
-            if (level > 0 && (entry & mask) == plain
-                && (!TFormat.AccessedInTables || (access & WalkAccess.UpdateAccessedDirty) == 0 || TFormat.SetAccessed(entry) == entry))
+            var input = address & geometry.InputMask;
+            // Below the root every level resolves the same number of bits, in every format.
+            var bitsPerLevel = TFormat.ItemSizeLg2(geometry, 1) - TFormat.ItemSizeLg2(geometry, 0);
+            var itemLg2 = TFormat.ItemSizeLg2(geometry, level);
+            var offset = root + ((input >> itemLg2) << TFormat.EntrySizeLg2) - first;
+            var plain = TFormat.PlainTable(geometry, level, out var mask);
+            while (offset < size)
             {
-                reader.Visit(level, (int)index, entryAddress, entry, EntryKind.Table);
-                table = TFormat.TableAddress(geometry, entry);
+                var entry = TFormat.EntrySizeLg2 == 3 ? *(ulong*)(host + offset) : *(uint*)(host + offset);
+                if (level == 0)
+                {
+                    var plainLeaf = TFormat.PlainLeaf(geometry, out var leafMask);
+                    var attributes = TFormat.Attributes(geometry, 0, entry);
+                    if ((entry & leafMask) != plainLeaf || (Required(access) & ~(uint)attributes) != 0)
+                        break;
+                    result.Fault = WalkFault.None;
+                    result.Level = 0;
+                    result.SizeLg2 = itemLg2;
+                    result.Attributes = attributes;
+                    result.Output = TFormat.LeafAddress(geometry, 0, entry) | (input & ((1UL << itemLg2) - 1));
+                    result.Entry = entry;
+                    result.EntryAddress = first + offset;
+                    reader.Visit(0, 0, result.EntryAddress, entry, EntryKind.Leaf);
+                    return true;
+                }
+
+                if ((entry & mask) != plain)
+                    break;
                 level--;
                 itemLg2 -= bitsPerLevel;
-                index = (input >> itemLg2) & ((1UL << bitsPerLevel) - 1);
-                continue;
+                offset = TFormat.TableAddress(geometry, entry) + (((input >> itemLg2) & ((1UL << bitsPerLevel) - 1)) << TFormat.EntrySizeLg2) - first;
             }
-
-            if (TFormat.KindOf(geometry, level, entry) != EntryKind.Leaf)
-                return WalkOn<TFormat, TReader>(geometry, table, level, index, input, ref reader, access, out result);
-            reader.Visit(level, (int)index, entryAddress, entry, EntryKind.Leaf);
-            return Leaf<TFormat, TReader>(geometry, p, level, entryAddress, entry, input, itemLg2, AllAccess, access, ref reader, out result);
         }
+
+        return WalkFromRoot<TFormat, TReader>(geometry, root, ref reader, address, access, out result);
     }
 
-    // From the first entry on that is neither plain nor a leaf: every field is looked at.
+    private const WalkAccess FastAccess =
+        WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute | WalkAccess.FaultOnClearAccessed | WalkAccess.FaultOnClearDirty;
+
+    // The attributes that a leaf must have for an access without privilege: the permissions, User, and A or D where a clear one is a fault.
+    private static uint Required(WalkAccess access) =>
+        ((uint)access & 7) | (uint)PageAttributes.User | (((uint)access & (uint)WalkAccess.FaultOnClearAccessed) << 1)
+        | (((uint)access & ((uint)access >> 5) & (uint)WalkAccess.Write) << 6);
+
     [MethodImpl(MethodImplOptions.NoInlining)]
-    private static bool WalkOn<TFormat, TReader>(
-        in PageTableGeometry geometry, ulong table, int level, ulong index, ulong input, ref TReader reader, WalkAccess access, out WalkResult result)
+    private static bool WalkFromRoot<TFormat, TReader>(
+        in PageTableGeometry geometry, ulong root, ref TReader reader, ulong address, WalkAccess access, out WalkResult result)
         where TFormat : struct, IPageTableFormat
         where TReader : struct, ITableReader, allows ref struct
     {
+        if (!geometry.Contains(address))
+            return Stop(out result, WalkFault.AddressTooWide, geometry.TopLevel, 0, 0);
+        var input = address & geometry.InputMask;
+        var index = input >> TFormat.ItemSizeLg2(geometry, geometry.TopLevel);
         var limits = AllAccess;
+        var table = root;
+        var level = geometry.TopLevel;
         var itemLg2 = TFormat.ItemSizeLg2(geometry, level);
         while (true)
         {

@@ -36,6 +36,14 @@ internal unsafe struct NestedTableReader<TSecond>(PhysicalMemory memory, PageTab
     }
 
     /// <inheritdoc/>
+    public readonly ulong Direct(out byte* host, out ulong first)
+    {
+        host = null;
+        first = 0;
+        return 0;
+    }
+
+    /// <inheritdoc/>
     public bool CanWrite(ulong address, ref WalkFault fault)
     {
         Writing = true;

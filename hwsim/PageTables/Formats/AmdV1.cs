@@ -81,6 +81,13 @@ public readonly struct AmdV1 : IPageTableFormat
     }
 
     /// <inheritdoc/>
+    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    {
+        mask = Pr | (7UL << 9) | Reserved | (Address & ~((1UL << geometry.OutputBits) - 1));
+        return Pr;
+    }
+
+    /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => entry & Address;
 
     /// <inheritdoc/>

@@ -74,6 +74,13 @@ internal static class ArmLpae
         return Valid | TableOrPage;
     }
 
+    internal static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    {
+        PlainTable(geometry, out mask);
+        mask = (mask & ~(0x1FUL << 59)) | Contiguous;
+        return Valid | TableOrPage;
+    }
+
     internal static ulong MakeLeaf(in PageTableGeometry geometry, int level, int sizeLg2, ulong address, ulong bits) =>
         AddressBits(geometry, address) | bits | (level == 0 ? TableOrPage : 0) | (sizeLg2 != ItemSizeLg2(geometry, level) ? Contiguous : 0);
 

@@ -34,6 +34,12 @@ public readonly struct ArmStage1Flat : IPageTableFormat
     }
 
     /// <inheritdoc/>
+    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    {
+        return ArmLpae.PlainLeaf(geometry, out mask);
+    }
+
+    /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => ArmLpae.Address(geometry, entry);
 
     /// <inheritdoc/>

@@ -59,6 +59,12 @@ public readonly struct ArmStage2 : IPageTableFormat
     }
 
     /// <inheritdoc/>
+    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    {
+        return ArmLpae.PlainLeaf(geometry, out mask);
+    }
+
+    /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => ArmLpae.Address(geometry, entry);
 
     /// <inheritdoc/>

@@ -69,6 +69,13 @@ public readonly struct RiscV64 : IPageTableFormat
     }
 
     /// <inheritdoc/>
+    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    {
+        mask = RiscVEntry.V | RiscVEntry.R | Reserved | N | Pbmt | (Ppn & ~(((1UL << geometry.OutputBits) - 1) >> 2));
+        return RiscVEntry.V | RiscVEntry.R;
+    }
+
+    /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => (entry & Ppn) << 2;
 
     /// <inheritdoc/>

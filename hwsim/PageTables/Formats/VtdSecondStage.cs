@@ -71,6 +71,14 @@ public readonly struct VtdSecondStage : IPageTableFormat
     }
 
     /// <inheritdoc/>
+    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    {
+        // Presence is a permission here.
+        mask = Snp | Tm | (Address & ~((1UL << geometry.OutputBits) - 1));
+        return 0;
+    }
+
+    /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => entry & Address;
 
     /// <inheritdoc/>

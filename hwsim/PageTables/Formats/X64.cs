@@ -69,6 +69,13 @@ public readonly struct X64 : IPageTableFormat
     }
 
     /// <inheritdoc/>
+    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    {
+        mask = P | (Address & ~((1UL << geometry.OutputBits) - 1));
+        return P;
+    }
+
+    /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => entry & Address;
 
     /// <inheritdoc/>

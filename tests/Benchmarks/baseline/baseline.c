@@ -1,0 +1,181 @@
+/* The least that C needs for the same work: what the simulator's hot paths are measured against.
+ * Reads "CASE\n" from standard input, runs it, answers "NANOSECONDS-PER-OPERATION\n". An idle second thread keeps the C library and the kernel from
+ * taking shortcuts that a multi-threaded program does not have. Build: gcc -O3 -march=native -pthread. */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile uint64_t sink;
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1e9 + t.tv_nsec;
+}
+
+static uint64_t *arena(size_t bytes)
+{
+    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        exit(2);
+    return p;
+}
+
+/* Four levels over 4 KiB leaves for `pages` pages at address 0; entries hold byte offsets into the arena. */
+static uint64_t *tables;
+static size_t tables_used;
+
+static void build(size_t pages)
+{
+    static size_t built;
+    if (built == pages)
+        return;
+    if (!tables)
+        tables = arena(64u << 20);
+    memset(tables, 0, tables_used);
+    size_t leaves = (pages + 511) / 512, l2 = (leaves + 511) / 512;
+    /* root, level 3, level 2 tables, leaf tables */
+    tables[0] = 4096 | 3;
+    for (size_t i = 0; i < l2; i++)
+        tables[512 + i] = ((2 + i) * 4096) | 3;
+    for (size_t i = 0; i < leaves; i++)
+        tables[(2 + i / 512) * 512 + i % 512] = ((2 + l2 + i) * 4096) | 3;
+    for (size_t i = 0; i < pages; i++)
+        tables[(2 + l2 + i / 512) * 512 + i % 512] = (0x100000000ull + i * 4096) | 3;
+    tables_used = (2 + l2 + leaves) * 4096;
+    built = pages;
+}
+
+static inline uint64_t walk(const uint64_t *t, uint64_t iova)
+{
+    for (int shift = 39; shift >= 12; shift -= 9) {
+        uint64_t e = t[(iova >> shift) & 511];
+        if (!(e & 3))
+            return 0;
+        if (shift == 12)
+            return (e & 0x000ffffffffff000ull) | (iova & 4095);
+        t = (const uint64_t *)((const char *)tables + (e & 0x000ffffffffff000ull));
+    }
+    return 0;
+}
+
+static double walks(uint64_t size)
+{
+    enum { N = 200000 };
+    build(size / 4096);
+    uint64_t x = 88172645463325252ull, sum = 0;
+    double start = now();
+    for (int i = 0; i < N; i++) {
+        x ^= x << 13; x ^= x >> 7; x ^= x << 17;
+        sum += walk(tables, x & (size - 1));
+    }
+    double t = (now() - start) / N;
+    sink = sum;
+    return t;
+}
+
+static double random_numbers(void)
+{
+    enum { N = 200000 };
+    uint64_t x = 88172645463325252ull, sum = 0;
+    double start = now();
+    for (int i = 0; i < N; i++) {
+        x ^= x << 13; x ^= x >> 7; x ^= x << 17;
+        sum += x & 0x1fffff;
+    }
+    double t = (now() - start) / N;
+    sink = sum;
+    return t;
+}
+
+struct tlb { uint64_t tag, value; };
+
+static double iotlb(void)
+{
+    enum { N = 200000 };
+    static struct tlb *tlb;
+    if (!tlb)
+        tlb = aligned_alloc(64, 4096 * sizeof(*tlb));
+    for (uint64_t i = 0; i < 4096; i++)
+        tlb[i] = (struct tlb){ i << 16 | 5, (i << 12) | 3 };
+    uint64_t x = 88172645463325252ull, sum = 0;
+    double start = now();
+    for (int i = 0; i < N; i++) {
+        x ^= x << 13; x ^= x >> 7; x ^= x << 17;
+        uint64_t iova = x & 0x1fffff, page = iova >> 12;
+        const struct tlb *e = &tlb[page & 4095];
+        if (e->tag == (page << 16 | 5) && (e->value & 1))
+            sum += (e->value & ~4095ull) | (iova & 4095);
+    }
+    double t = (now() - start) / N;
+    sink = sum;
+    return t;
+}
+
+static double fill(void)
+{
+    enum { PAGES = 262144 };
+    static uint64_t *leaf;
+    if (!leaf)
+        leaf = arena(PAGES * 8);
+    double start = now();
+    for (uint64_t i = 0; i < PAGES; i++)
+        leaf[i] = (0x100000000ull + i * 4096) | 3;
+    double t = (now() - start) / PAGES;
+    sink = leaf[PAGES / 2];
+    return t;
+}
+
+static double copy(size_t bytes)
+{
+    static char *a, *b;
+    if (!a) {
+        a = (char *)arena(4 << 20);
+        b = (char *)arena(4 << 20);
+        memset(a, 1, 4 << 20);
+        memset(b, 1, 4 << 20);
+    }
+    int n = bytes <= 4096 ? 20000 : 500;
+    double start = now();
+    for (int i = 0; i < n; i++) {
+        memcpy(a, b, bytes);
+        __asm__ volatile("" : : "r"(a), "r"(b) : "memory");
+    }
+    return (now() - start) / n;
+}
+
+static void *idle(void *unused)
+{
+    for (;;)
+        pause();
+    return unused;
+}
+
+int main(void)
+{
+    pthread_t thread;
+    char name[64];
+    pthread_create(&thread, NULL, idle, NULL);
+    while (fgets(name, sizeof(name), stdin)) {
+        name[strcspn(name, "\n")] = 0;
+        double t = !strcmp(name, "random") ? random_numbers()
+            : !strcmp(name, "walk-2M") ? walks(2u << 20)
+            : !strcmp(name, "walk-1G") ? walks(1u << 30)
+            : !strcmp(name, "iotlb") ? iotlb()
+            : !strcmp(name, "fill-4K") ? fill()
+            : !strcmp(name, "copy-64") ? copy(64)
+            : !strcmp(name, "copy-4K") ? copy(4096)
+            : !strcmp(name, "copy-64K") ? copy(65536)
+            : !strcmp(name, "copy-2M") ? copy(2 << 20) : -1;
+        printf("%.4f\n", t);
+        fflush(stdout);
+    }
+    return 0;
+}
