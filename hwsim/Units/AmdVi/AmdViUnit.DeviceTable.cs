@@ -34,7 +34,8 @@ public sealed partial class AmdViUnit
 
         var domain = (ushort)q1;
         var hostRoot = q0 & 0x000F_FFFF_FFFF_F000;
-        var host = mode != 0;
+        // Without TV the fields of translation mean nothing: Mode can hold anything.
+        var host = (q0 & 2) != 0 && mode != 0;
         var geometry = host ? AmdV1.Geometry(mode, Memory.Options.AddressBits) : default;
         var rules = had == 3 ? WalkAccess.UpdateAccessedDirty : 0;
         var hasPasid = request.Pasid != DmaRequest.NoPasid;
