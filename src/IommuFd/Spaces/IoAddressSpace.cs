@@ -35,6 +35,9 @@ public sealed partial class IoAddressSpace : Resource
     /// <summary>The context it belongs to.</summary>
     public IommuContext Context { get; }
 
+    /// <summary>The kernel's id of the address space; 0 over containers, which have none.</summary>
+    public uint Id => _ioas?.Id ?? 0;
+
     /// <summary>The kernel object underneath. Mappings made through it directly are not known here and keep no memory alive.</summary>
     /// <exception cref="IommuFdException">The context is over containers, which have no such object.</exception>
     public Ioas Ioas => _ioas ?? throw Failure.Because(

@@ -35,12 +35,13 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
             Field("driver", $"{plan.Address}: {plan.Before.Driver ?? "no driver"} -> {plan.Driver} for the time of this command");
         }
 
-        Field("context", "/dev/iommu");
+        bool containers = attached.Space.Context.Kind == ContextKind.Container;
+        Field("context", containers ? "/dev/vfio/vfio, a container for each group" : "/dev/iommu");
         for (int i = 0; i < attached.Devices.Count; i++)
         {
             BoundDevice device = attached.Devices[i];
             Field("bind", $"{device.Address}: device id {device.DeviceId}, cookie {device.Cookie}");
-            Field("attach", $"{device.Address}: address space {attached.Space.Ioas.Id}, page table {attached.Attachments[i].TableId}");
+            Field("attach", containers ? $"{device.Address}: its group's container" : $"{device.Address}: address space {attached.Space.Id}, page table {attached.Attachments[i].TableId}");
             Field("format", $"{device.Address}: {PageTableText.Of(device)}");
         }
 
@@ -97,7 +98,7 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
 
         writer.WriteEndArray();
         writer.WriteStartObject("addressSpace");
-        writer.WriteNumber("id", attached.Space.Ioas.Id);
+        writer.WriteNumber("id", attached.Space.Id);
         writer.WriteNumber("alignment", attached.Space.Alignment);
         writer.WriteStartArray("permittedRanges");
         foreach (IovaRange range in attached.Space.PermittedRanges)
