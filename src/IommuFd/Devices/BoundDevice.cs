@@ -43,6 +43,8 @@ public sealed class BoundDevice : Resource
 
     internal IommuHost Host => _file.Host;
 
+    internal override DescriptorHandle Descriptor => _handle;
+
     /// <summary>Lets the device's DMA reach an address space. The permitted ranges of the space are asked again.</summary>
     /// <exception cref="ArgumentException">The space belongs to another context.</exception>
     /// <exception cref="IommuFdException">EINVAL another device of the group is attached elsewhere, EADDRINUSE a reserved range meets a mapping.</exception>
@@ -110,6 +112,10 @@ public sealed class BoundDevice : Resource
     /// <summary>Opens the configuration space. Reads and writes go through the kernel, which keeps what it must.</summary>
     /// <exception cref="IommuFdException">The device is gone.</exception>
     public ConfigSpace OpenConfigSpace() => ConfigSpace.Open(this);
+
+    /// <summary>Opens the expansion ROM for reading, through the kernel.</summary>
+    /// <exception cref="IommuFdException">The device has none.</exception>
+    public Bar OpenRom() => Bar.Open(this, 6, BarAccess.Calls);
 
     /// <summary>Enables interrupts of one kind and returns them. Only one of INTx, MSI and MSI-X can be enabled at a time.</summary>
     /// <param name="kind">The kind.</param>

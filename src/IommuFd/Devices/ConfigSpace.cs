@@ -1,4 +1,5 @@
 using IommuFd.Native;
+using IommuFd.Sysfs;
 
 namespace IommuFd;
 
@@ -46,6 +47,51 @@ public sealed unsafe class ConfigSpace : Resource
             device.Exit();
             throw;
         }
+    }
+
+    /// <summary>Both capability lists, in list order. An offset that leads out of the list's part, or back, ends the walk.</summary>
+    /// <exception cref="IommuFdException">The kernel refused.</exception>
+    public IReadOnlyList<PciCapability> ReadCapabilities()
+    {
+        List<PciCapability> found = [];
+        HashSet<uint> seen = [];
+        uint at = (Read16(6) & 0x10) != 0 ? Read8(0x34) & 0xfcu : 0; // Status: Capabilities List
+        while (at is >= 0x40 and < 0x100 && seen.Add(at))
+        {
+            ushort header = Read16(at);
+            found.Add(new PciCapability((byte)header, (int)at, false));
+            at = (uint)(header >> 8) & 0xfc;
+        }
+
+        at = Size > 0x100 ? 0x100u : 0;
+        while (at >= 0x100 && at <= Size - 4 && seen.Add(at))
+        {
+            uint header = Read32(at);
+            if (header is 0 or uint.MaxValue)
+            {
+                break;
+            }
+
+            found.Add(new PciCapability((ushort)header, (int)at, true));
+            at = (header >> 20) & 0xffc;
+        }
+
+        return found;
+    }
+
+    /// <summary>The first capability of an id, or null.</summary>
+    /// <exception cref="IommuFdException">The kernel refused.</exception>
+    public PciCapability? FindCapability(ushort id, bool isExtended = false)
+    {
+        foreach (PciCapability capability in ReadCapabilities())
+        {
+            if (capability.Id == id && capability.IsExtended == isExtended)
+            {
+                return capability;
+            }
+        }
+
+        return null;
     }
 
     /// <summary>Sets the Bus Master Enable bit: without it the device cannot do DMA or send messages. VFIO leaves it off.</summary>

@@ -64,7 +64,7 @@ public sealed unsafe partial class VfioDeviceCalls
             foreach (VfioGroup group in groups)
             {
                 group.Enter();
-                descriptors[held++] = group.Descriptor;
+                descriptors[held++] = (int)group.Descriptor.DangerousGetHandle();
             }
 
             fixed (byte* pointer = argument)

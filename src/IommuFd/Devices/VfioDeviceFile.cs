@@ -62,6 +62,33 @@ public sealed class VfioDeviceFile : Resource
         return new VfioDeviceFile(host, new VfioDeviceHandle(host.Kernel, descriptor), $"descriptor {descriptor}", address, default);
     }
 
+    internal override DescriptorHandle? Descriptor => _handle;
+
+    /// <summary>Adopts a descriptor that another process bound to the context that was adopted with it; there is no second bind.</summary>
+    /// <param name="context">The context it is bound to.</param>
+    /// <param name="descriptor">The device's descriptor; closed with the device.</param>
+    /// <param name="deviceId">The context's id of the device, as the binding process got it.</param>
+    /// <param name="cookie">The name of the device from now on; unique in the context here.</param>
+    /// <param name="address">The PCI function, when known.</param>
+    /// <exception cref="IommuFdException">EBUSY the cookie is in use.</exception>
+    public static BoundDevice AdoptBound(IommuContext context, int descriptor, uint deviceId, ulong cookie, PciAddress? address = null)
+    {
+        ArgumentNullException.ThrowIfNull(context);
+        if (!context.Cookies.TryReserve(cookie))
+        {
+            throw Failure.Of("bind cookie", Errno.EBUSY, Evidence.Hex("cookie", cookie));
+        }
+
+        context.Cookies.Bound(cookie, deviceId);
+        context.Enter();
+        VfioDeviceFile file = Adopt(context.Host, descriptor, address);
+        file.Enter();
+        file._bound = 1;
+        BoundDevice device = new(context, file, file._handle!, deviceId, cookie, null);
+        file.Dispose(); // the device alone decides how long the descriptor lives
+        return device;
+    }
+
     /// <summary>
     /// VFIO_DEVICE_BIND_IOMMUFD (VFIO_GROUP_GET_DEVICE_FD over containers): gives the device to the context. Its whole IOMMU group is put into block-DMA until the last member is unbound; there is no
     /// unbind command, the end of the <see cref="BoundDevice"/> is.

@@ -28,6 +28,8 @@ public sealed unsafe partial class IommuContext : Resource
     internal IommuFdHandle Handle => _handle ?? throw Failure.Because(
         "use /dev/iommu", Errno.ENOTTY, FailureCause.CommandUnknown, "this context is over legacy VFIO containers", "Use a kernel with /dev/iommu.");
 
+    internal override DescriptorHandle? Descriptor => _handle;
+
     internal ContainerGroups Groups { get; }
 
     /// <summary>Adopts an open descriptor of <c>/dev/iommu</c>, for example one received from another process; it is closed with the context.</summary>

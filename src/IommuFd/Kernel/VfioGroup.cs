@@ -23,7 +23,7 @@ public sealed unsafe class VfioGroup : Resource
     /// <summary>The node that was opened.</summary>
     public string Path { get; }
 
-    internal int Descriptor => (int)_handle.DangerousGetHandle();
+    internal override DescriptorHandle Descriptor => _handle;
 
     /// <summary>Opens a group by its number; <c>/dev/vfio/noiommu-N</c> for devices without an IOMMU.</summary>
     /// <exception cref="IommuFdException">EBUSY it is open already, ENOENT no member is on a VFIO driver.</exception>

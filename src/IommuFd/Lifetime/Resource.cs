@@ -21,6 +21,9 @@ public abstract class Resource : IDisposable
     /// <summary>True once <see cref="Dispose"/> was called; the release may still wait for dependants.</summary>
     public bool IsDisposed => Volatile.Read(ref _disposed) != 0;
 
+    /// <summary>The descriptor that stands for this in another process, or null.</summary>
+    internal virtual Native.DescriptorHandle? Descriptor => null;
+
     /// <summary>Gives this up. New calls fail with <see cref="ObjectDisposedException"/>; what was built on it keeps working. Safe to repeat and to race.</summary>
     public void Dispose()
     {

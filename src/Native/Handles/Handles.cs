@@ -32,6 +32,46 @@ public sealed class EventFdHandle(IKernel kernel, int fd) : DescriptorHandle(ker
 /// <summary>A memfd: memory with a descriptor.</summary>
 public sealed class MemFdHandle(IKernel kernel, int fd) : DescriptorHandle(kernel, fd);
 
+/// <summary>A UNIX socket that carries descriptors.</summary>
+public sealed class SocketHandle(IKernel kernel, int fd) : DescriptorHandle(kernel, fd)
+{
+    /// <summary>See <see cref="IKernel.SendDescriptors"/>.</summary>
+    public nint Send(nint payload, nuint length, nint descriptors, int count)
+    {
+        if (!TryEnter())
+        {
+            return -Errno.EBADF;
+        }
+
+        try
+        {
+            return Kernel.SendDescriptors((int)handle, payload, length, descriptors, count);
+        }
+        finally
+        {
+            DangerousRelease();
+        }
+    }
+
+    /// <summary>See <see cref="IKernel.ReceiveDescriptors"/>.</summary>
+    public nint Receive(nint payload, nuint length, nint descriptors, ref int count)
+    {
+        if (!TryEnter())
+        {
+            return -Errno.EBADF;
+        }
+
+        try
+        {
+            return Kernel.ReceiveDescriptors((int)handle, payload, length, descriptors, ref count);
+        }
+        finally
+        {
+            DangerousRelease();
+        }
+    }
+}
+
 /// <summary>An epoll instance.</summary>
 public sealed class EpollHandle(IKernel kernel, int fd) : DescriptorHandle(kernel, fd)
 {
