@@ -16,8 +16,14 @@ internal static unsafe partial class MemoryCopy
     // SAFETY: the caller vouches for both ranges.
     internal static void Copy(void* destination, void* source, ulong length)
     {
+        if (length <= 1024)
+        {
+            Buffer.MemoryCopy(source, destination, length, length);
+            return;
+        }
+
         byte* to = (byte*)destination, from = (byte*)source;
-        while (length > 1024)
+        while (length != 0)
         {
             var piece = (nuint)Math.Min(length, Piece);
             MemCpy(to, from, piece);
@@ -25,7 +31,5 @@ internal static unsafe partial class MemoryCopy
             from += piece;
             length -= piece;
         }
-
-        Buffer.MemoryCopy(from, to, length, length);
     }
 }

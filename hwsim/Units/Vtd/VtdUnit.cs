@@ -86,7 +86,6 @@ public sealed partial class VtdUnit : IommuUnit
             return true;
         }
 
-
         return TranslateByWalk(request, context, generation, out translation);
     }
 
