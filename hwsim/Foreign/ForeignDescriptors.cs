@@ -38,8 +38,8 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
         _next = first;
     }
 
-    /// <summary>Told of every file whose last descriptor was closed, before it is released.</summary>
-    public Action<SimulatedFile, ForeignProcess>? Closing { get; set; }
+    /// <summary>Told of every file whose last descriptor was closed, before it is released, with the number it was opened as.</summary>
+    public Action<SimulatedFile, ForeignProcess, int>? Closing { get; set; }
 
     /// <summary>An epoll descriptor that is readable when a file was closed: <see cref="Drain"/> then.</summary>
     public int Hangups => _hangups;
@@ -79,6 +79,7 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
 
         // The program's end must be nowhere but in the program, or it would never hang up.
         _ = Libc.Close(pair[1]);
+        entry.Number = rc;
         if (rc < 0)
         {
             Forget(entry);
@@ -203,7 +204,7 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
             }
         }
 
-        closed.ForEach(entry => Closing?.Invoke(entry.File, entry.Opener));
+        closed.ForEach(entry => Closing?.Invoke(entry.File, entry.Opener, entry.Number));
         closed.ForEach(static entry => entry.File.Put());
     }
 
@@ -284,6 +285,9 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
         private bool _isReadable;
 
         public SimulatedFile File => file;
+
+        /// <summary>The number it was given first.</summary>
+        public int Number { get; set; }
 
         public PathStatus? Status { get; init; }
 

@@ -20,6 +20,7 @@ internal sealed unsafe class ForeignMappings : IDisposable
     private readonly List<Mapping> _mappings = [];
     private readonly int _inotify = Libc.InotifyInit(IN_NONBLOCK_CLOEXEC);
     private long _lastMark;
+    private int _count;
 
     /// <summary>Readable when a mapping may have ended: <see cref="Drain"/> then.</summary>
     public int Closings => _inotify;
@@ -60,6 +61,7 @@ internal sealed unsafe class ForeignMappings : IDisposable
         lock (_gate)
         {
             _mappings.Add(mapping);
+            _count = _mappings.Count;
         }
 
         var rc = listener.AddDescriptor(call, lent, number, closeOnExec: true, answer: false);
@@ -103,6 +105,11 @@ internal sealed unsafe class ForeignMappings : IDisposable
     /// <summary>Lets go of the files whose mappings are gone.</summary>
     public void Drain()
     {
+        if (Volatile.Read(ref _count) == 0)
+        {
+            return;
+        }
+
         var events = stackalloc byte[4096];
         if (Libc.Read(_inotify, (nint)events, 4096) <= 0)
         {
@@ -120,6 +127,7 @@ internal sealed unsafe class ForeignMappings : IDisposable
                 }
 
                 _mappings.RemoveAt(i);
+                _count = _mappings.Count;
                 _ = Libc.Close(mapping.Memory);
                 if (mapping.Parked >= 0)
                 {

@@ -120,8 +120,7 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         {
             _mappings.Drain();
             _descriptors.Drain();
-            var process = ProcessOf(call.Thread);
-            if (process is null || !_listener.IsValid(call.Id))
+            if (ProcessOf(in call) is not { } process)
             {
                 _listener.Continue(call.Id);
                 return;
@@ -222,15 +221,17 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         _listener.Answer(call.Id, result);
     }
 
-    private ForeignProcess? ProcessOf(int thread)
+    // A thread that is new here is looked up by its number, which is its own only if it still waits for its answer then.
+    private ForeignProcess? ProcessOf(in SeccompCall call)
     {
+        var thread = call.Thread;
         if (_byThread.TryGetValue(thread, out var known))
         {
             return known;
         }
 
         var id = ForeignProcess.OfThread(thread);
-        if (id < 0)
+        if (id < 0 || !_listener.IsValid(call.Id))
         {
             return null;
         }
@@ -262,8 +263,9 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         }
     }
 
-    private void OnClosing(SimulatedFile file, ForeignProcess opener)
+    private void OnClosing(SimulatedFile file, ForeignProcess opener, int number)
     {
+        Trace?.Closed(opener, number);
         if (ForeignProcess.IsEnding(opener.Id) && LeakReport.Describe(file) is { } left)
         {
             LeftOpen.Enqueue(left);

@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Reflection;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
+using System.Text.Json;
 using IommuFd.Native.Uapi;
 
 namespace IommuFd.Native;
@@ -50,6 +51,38 @@ internal static class StructDecoder
         }
 
         return values;
+    }
+
+    /// <summary>The other way: puts a recorded value into its field's bytes. False when there is no such field, or the value does not fit it.</summary>
+    internal static bool Encode(in IoctlCommand command, string name, JsonElement value, Span<byte> bytes)
+    {
+        foreach (Field field in FieldsOf(command))
+        {
+            if (field.Name != name || field.Offset + field.Size > bytes.Length)
+            {
+                continue;
+            }
+
+            Span<byte> place = bytes.Slice(field.Offset, field.Size);
+            Span<byte> number = stackalloc byte[8];
+            if (value.ValueKind == JsonValueKind.String)
+            {
+                byte[] data = Convert.FromHexString(value.GetString()!);
+                data.AsSpan(0, Math.Min(data.Length, field.Size)).CopyTo(place);
+                return true;
+            }
+
+            if (field.Size > 8 || !(value.TryGetUInt64(out ulong unsigned) || (value.TryGetInt64(out long signed) && (unsigned = unchecked((ulong)signed)) == unsigned)))
+            {
+                return false;
+            }
+
+            MemoryMarshal.Write(number, unsigned);
+            number[..field.Size].CopyTo(place);
+            return true;
+        }
+
+        return false;
     }
 
     private static TraceValue Value(string command, Field field, ReadOnlySpan<byte> bytes)
