@@ -33,7 +33,8 @@ public sealed partial class SmmuV3Unit
 
         var stage1 = (config & 1) != 0;
         var stage2 = (config & 2) != 0;
-        if ((stage1 && !_options.Stage1) || (stage2 && !_options.Stage2) || (stage1 && (ste[1] >> 30 & 3) != 0))
+        if ((stage1 && !_options.Stage1) || (stage2 && !_options.Stage2) || (stage1 && (ste[1] >> 30 & 3) != 0)
+            || (stage1 && (ste[1] & 1 << 27) != 0 && !_options.Stall)) // STRW, S1STALLD
             return new SmmuFault(SmmuEvent.C_BAD_STE);
         PageTableGeometry geometry = default;
         if (stage2 && !TryStage2(ste[2], ste[3], out geometry))
@@ -170,7 +171,7 @@ public sealed partial class SmmuV3Unit
         {
             var reader = new DirectTableReader(Memory);
             var rules = Stage2Rules(ste[2]);
-            if (!TableWalk.Walk<ArmStage2, DirectTableReader>(geometry, ste[3] & 0x000F_FFFF_FFFF_FFF0, ref reader, address, WalkAccess.Read | rules, out var second))
+            if (!TableWalk.Walk<ArmStage2, DirectTableReader>(geometry, Root(ste[3], geometry), ref reader, address, WalkAccess.Read | rules, out var second))
                 return Stage2Fault(second, SmmuClass.Cd, address);
             physical = second.Output;
         }
@@ -208,14 +209,20 @@ public sealed partial class SmmuV3Unit
         var outputBits = Math.Min(_options.OutputBits, OutputBits((int)(word >> 32 & 7)));
         if (root >> outputBits != 0)
             return false;
+        var geometry = ArmStage1.Geometry(
+            granule, inputBits, outputBits, PageTableFeatures.Contiguous | ((word & 1UL << 42) != 0 ? PageTableFeatures.DirtyTracking : 0));
         region = new SmmuRegion(
             true,
-            root,
-            ArmStage1.Geometry(granule, inputBits, outputBits, PageTableFeatures.Contiguous | ((word & 1UL << 42) != 0 ? PageTableFeatures.DirtyTracking : 0)),
+            Root(root, geometry),
+            geometry,
             (word >> (38 + number) & 1) != 0,
             (ttb & 2) == 0);
         return true;
     }
+
+    // The base of a table is aligned to the table's size: lower bits are treated as zero (S2TTB, TTB0, TTB1).
+    private static ulong Root(ulong word, in PageTableGeometry geometry) =>
+        word & 0x000F_FFFF_FFFF_FFF0 & ~((1UL << (geometry.InputBits - ArmLpae.ItemSizeLg2(geometry, geometry.TopLevel) + 3)) - 1);
 
     private static WalkAccess Stage2Rules(ulong word2) =>
         (word2 & 1UL << 56) != 0 ? WalkAccess.UpdateAccessedDirty : (word2 & 1UL << 53) != 0 ? 0 : WalkAccess.FaultOnClearAccessed;
@@ -243,7 +250,7 @@ public sealed partial class SmmuV3Unit
             Stage1Rules = (cd[0] & 1UL << 43) != 0 ? WalkAccess.UpdateAccessedDirty : (cd[0] & 1UL << 35) != 0 ? 0 : WalkAccess.FaultOnClearAccessed,
             Stage1Stalls = (cd[0] & 1UL << 44) != 0 && (ste[1] & 1 << 27) == 0,
             Stage1Records = !stage1 || (cd[0] & 1UL << 45) != 0,
-            Stage2Root = ste[3] & 0x000F_FFFF_FFFF_FFF0,
+            Stage2Root = Root(ste[3], geometry),
             Stage2Geometry = geometry,
             Stage2Rules = Stage2Rules(ste[2]),
             Stage2Stalls = (ste[2] & 1UL << 57) != 0,

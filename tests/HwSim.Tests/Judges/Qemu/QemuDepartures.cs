@@ -127,4 +127,28 @@ public static class QemuDepartures
             return "D, A and U of a non-leaf PTE are not checked";
         return ours.Cause is 21 or 23 && damaged != 0 && (damaged & 16) == 0 ? "PTE.U is not checked" : null;
     }
+
+    /// <summary>SMMUv3: stream table entries and context descriptors with changed bits.</summary>
+    /// <param name="descriptor">The context descriptor, not the stream table entry.</param>
+    /// <param name="address">Address of the changed word.</param>
+    /// <param name="changed">The bits that were changed.</param>
+    /// <param name="ours">Our answer.</param>
+    /// <param name="theirs">QEMU's.</param>
+    public static string? SmmuStructure(bool descriptor, ulong address, ulong changed, in SmmuOutcome ours, in SmmuOutcome theirs)
+    {
+        var word = descriptor ? -1 : (int)(address / 8 % 8);
+        return (word, ours.Event, theirs.Event) switch
+        {
+            (0, 0, 4) when changed >> 59 != 0 => "S1CDMax is judged although stage 1 is off",
+            (1, 0, 4) when (changed & 1 << 27) != 0 => "S1STALLD is judged although stage 1 is off",
+            (0, 9, 0xa) => "a context descriptor at address 0 is read from the machine's flash",
+            (0, 9 or 0x10, _) when (changed & 0xFUL << 52) != 0 => "S1ContextPtr bits 55:52 are ignored",
+            (0, 0x10, 0x10) when ours with { Flags = ours.Flags | SmmuOutcome.Read } == theirs =>
+                "nested: the fetch of a context descriptor that misses in stage 2 is recorded as a read",
+            (1, 4, 0) when (changed & 3UL << 30) != 0 => "STRW is not checked",
+            (2, 4, _) when (changed & 0xFFUL << 32) != 0 => "S2T0SZ 25 with SL0 2, and other start levels that do not fit, are accepted",
+            (2, 4, 0) when (changed & 3UL << 55) != 0 => "S2HA and S2HD are accepted without HTTU",
+            _ => null,
+        };
+    }
 }

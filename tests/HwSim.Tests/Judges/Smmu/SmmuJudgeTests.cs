@@ -61,6 +61,72 @@ public sealed class SmmuJudgeTests(SmmuBench bench) : IClassFixture<SmmuBench>
         return new Tables([new Undo(() => relocation.Undo(upper.Root)), upper, lower], mappings, first.Bits, iova => lower.Walker.Explain(iova, WalkAccess.None, out _), $"{first} over {second}");
     });
 
+    [Theory]
+    [InlineData(5)]
+    [InlineData(6)]
+    public void Damaged_stream_table_entries_and_context_descriptors(int config)
+    {
+        var run = new JudgeRun("QEMU SMMUv3", $"SMMUv3 stream table entry and context descriptor, stage {config - 4}", 80, 2000);
+        using var first = new PageTable<ArmStage1>(bench.Memory, SmmuStage.First[0].FirstGeometry);
+        using var second = new PageTable<ArmStage2>(bench.Memory, SmmuStage.Second[0].SecondGeometry);
+        MapMailboxes(first, static physical => physical);
+        MapMailboxes(second, static physical => physical);
+        Descriptor(SmmuStage.First[0], first.Root);
+        Streams(1 | ((ulong)(uint)config << 1) | (config == 5 ? bench.Descriptor : 0), SmmuStage.Second[0].StreamWord(7), second.Root);
+        bench.Publish();
+        while (run.Cases < run.Goal)
+        {
+            // One descriptor for all, an entry for each.
+            var inDescriptor = config == 5 && run.Random.Next(2) == 0;
+            List<(ulong Address, ulong Before, ulong Damaged)> damage = [];
+            List<SmmuCase> cases = [];
+            for (var i = 0; i < SmmuBench.Edus; i++)
+            {
+                var word = (ulong)(uint)run.Random.Next(config == 5 ? 2 : 4);
+                var at = inDescriptor ? bench.Descriptor + (word * 8) : bench.Stream(bench.Devices[i]) + (word * 8);
+                bench.Memory.Read64(at, out var before);
+                var damaged = before ^ (1UL << run.Random.Next(64)) ^ (run.Random.Next(2) == 0 ? 1UL << run.Random.Next(64) : 0);
+                // A reserved output size (IPS, S2PS) or granule (S2TG), and S2AA64 = 0, abort QEMU.
+                if (((before ^ damaged) & (inDescriptor ? 7UL << 32 : word == 2 ? (0xFUL << 48) | (3UL << 46) : 0)) != 0)
+                    damaged = before;
+                // Pointers to other memory find what is there.
+                if ((!inDescriptor || i == 0) && !(word is 0 or 3 && ((before ^ damaged) & 0xF_FFFF_FFFF_FFC0) != 0 && !inDescriptor) && !(inDescriptor && word != 0))
+                {
+                    damage.Add((at, before, damaged));
+                    bench.Change(at, damaged);
+                }
+                else
+                {
+                    damage.Add(default);
+                }
+            }
+
+            for (var i = 0; i < SmmuBench.Edus; i++)
+            {
+                var asked = bench.Ask(i, SmmuBench.Mailbox(i).Iova + 0x1000, run.Random.Next(2) == 0);
+                // Bypass leads out of RAM.
+                if (!asked.Ours.Reached || asked.Output >> 28 == 4 && bench.Ask(i, SmmuBench.Mailbox(i).Iova, !asked.Write).Ours.Reached)
+                    cases.Add(asked);
+            }
+
+            bench.Judge(cases);
+            foreach (var c in cases)
+            {
+                var (at, before, damaged) = inDescriptor ? damage[0] : damage[c.Number];
+                run.Compare(c.Ours, c.Theirs, () => QemuDepartures.SmmuStructure(inDescriptor, at, before ^ damaged, c.Ours, c.Theirs),
+                    () => $"{(inDescriptor ? "CD" : "STE")} word {at / 8 % 8} 0x{damaged:x} (was 0x{before:x})");
+            }
+
+            foreach (var (at, before, _) in damage)
+            {
+                if (at != 0)
+                    bench.Change(at, before);
+            }
+        }
+
+        run.Finish();
+    }
+
     private static ulong Offset(SmmuStage second) => second.Bits == 36 ? 0x2_0000_0000 : SmmuBench.Offset;
 
     private void Run(string format, int config, int shortCases, int fullCases, Func<Random, Tables> make)
