@@ -102,6 +102,50 @@ public class AttachTests
         }
     }
 
+    [Theory]
+    [InlineData("amd", "format     0000:00:04.0: AMD-Vi v1")]
+    [InlineData("arm-smmuv3", "format     0000:00:04.0: SMMUv3 stage 1 and stage 2")]
+    [InlineData("riscv", "context    /dev/iommu")]
+    [InlineData("legacy-vfio", "context    /dev/vfio/vfio, a container for each group")]
+    [InlineData("broken-no-cdev", "context    /dev/vfio/vfio, a container for each group")]
+    public void The_self_test_passes_on_every_family_and_interface(string topology, string line)
+    {
+        (Vfio run, SimulatedHost host) = RunOn(topology, "attach", "0000:00:04.0", "--selftest");
+        using (host)
+        {
+            run.Exits(ExitCode.Ok);
+            Assert.Contains("\n" + line, run.Out, StringComparison.Ordinal);
+            Assert.Contains("self-test: passed, 6 of 6 checks\n", run.Out, StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData("noiommu", 6, "0000:00:04.0 has no IOMMU: its DMA goes to physical addresses, and a self-test would overwrite memory.")]
+    [InlineData("broken-iommu-off", 6, "0000:00:04.0 has no IOMMU group")]
+    [InlineData("broken-no-remapping", 6, "VFIO_DEVICE_BIND_IOMMUFD: the platform does not isolate the device's interrupts")]
+    public void A_broken_host_gets_the_right_sentence(string topology, int status, string sentence)
+    {
+        (Vfio run, SimulatedHost host) = RunOn(topology, "attach", "0000:00:04.0", "--selftest");
+        using (host)
+        {
+            run.Exits((ExitCode)status);
+            Assert.StartsWith("vfio: " + sentence, run.Error, StringComparison.Ordinal);
+        }
+    }
+
+    [Theory]
+    [InlineData("broken-reserved", "0000:00:04.0 cannot be attached: reserved regions: the firmware insists on")]
+    [InlineData("broken-holder", "0000:00:04.0 cannot be attached: holders: qemu-system-x86 (pid 4242) has it open")]
+    public void What_the_kernel_puts_into_one_number_is_found_in_sysfs(string topology, string sentence)
+    {
+        (Vfio run, SimulatedHost host) = RunOn(topology, "attach", "0000:00:04.0");
+        using (host)
+        {
+            Assert.StartsWith("vfio: " + sentence, run.Error, StringComparison.Ordinal);
+            Assert.NotEqual(0, run.ExitStatus);
+        }
+    }
+
     [Fact]
     public void Every_reading_verb_runs_on_it()
     {
@@ -116,9 +160,11 @@ public class AttachTests
         }
     }
 
-    private static (Vfio Run, SimulatedHost Host) Run(params string[] args)
+    private static (Vfio Run, SimulatedHost Host) Run(params string[] args) => RunOn("intel", args);
+
+    private static (Vfio Run, SimulatedHost Host) RunOn(string topology, params string[] args)
     {
-        SimulatedHost host = new(Topology.Load("intel"));
+        SimulatedHost host = new(Topology.Load(topology));
         StringWriter output = new() { NewLine = "\n" }, error = new() { NewLine = "\n" };
         int status = Program.Run(args, new Terminal(output, error, false, false), (_, _) => new OpenedHost(IommuHost.Over(host), false, new MemoryBindingStore()));
         return (new Vfio(status, output.ToString(), error.ToString()), host);

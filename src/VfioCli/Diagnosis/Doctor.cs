@@ -107,29 +107,7 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
         return true;
     }
 
-    private void Interrupts()
-    {
-        string interrupts = _sysfs.Attribute("/proc/interrupts") ?? "";
-        if (interrupts.Length == 0)
-        {
-            Skip("interrupt remapping", "/proc/interrupts cannot be read");
-        }
-        else if (interrupts.Contains("IR-", StringComparison.Ordinal) || interrupts.Contains("ITS", StringComparison.Ordinal))
-        {
-            Add("interrupt remapping", CheckResult.Pass, "on");
-        }
-        else if (_sysfs.Attribute("/sys/module/iommufd/parameters/allow_unsafe_interrupts") == "Y")
-        {
-            Add("interrupt remapping", CheckResult.Warn, "off, and iommufd is told to do without: a device can send any interrupt to this host", "Switch it on in the firmware (x2APIC, VT-d interrupt remapping), and take allow_unsafe_interrupts away.", "/sys/module/iommufd/parameters/allow_unsafe_interrupts=Y");
-        }
-        else
-        {
-            Add(
-                "interrupt remapping", CheckResult.Fail, "off: VFIO_DEVICE_BIND_IOMMUFD will answer EPERM",
-                "Switch it on (firmware; QEMU: -device intel-iommu,intremap=on). Unsafe alternative: iommufd.allow_unsafe_interrupts=1, for the legacy interface vfio_iommu_type1.allow_unsafe_interrupts=1.",
-                "/proc/interrupts holds no IR- chip");
-        }
-    }
+    private void Interrupts() => _checks.Add(InterruptRemapping.Check(_sysfs));
 
     private void NoIommu()
     {

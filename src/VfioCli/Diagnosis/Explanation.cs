@@ -46,6 +46,11 @@ internal sealed class Explanation
         bool possible = explanation.Kind() & explanation.Alive() & explanation.Iommu();
         if (possible)
         {
+            if (function.Group is not null)
+            {
+                explanation._checks.Add(InterruptRemapping.Check(session.Sysfs));
+            }
+
             explanation.Reserved();
             explanation.Driver();
             explanation.Members();
@@ -192,8 +197,10 @@ internal sealed class Explanation
         }
         else if (!Function.HasDeviceNode)
         {
+            // The library takes the legacy group then, where there is one.
+            bool legacy = Group is not null && _session.Sysfs.Exists(Group.GroupNode) && _session.Sysfs.Exists("/dev/vfio/vfio");
             _checks.Add(new Check(
-                "node", CheckResult.Fail, $"{Function.VfioDevice} has no character device: the kernel lacks CONFIG_VFIO_DEVICE_CDEV",
+                "node", legacy ? CheckResult.Warn : CheckResult.Fail, $"{Function.VfioDevice} has no character device: the kernel lacks CONFIG_VFIO_DEVICE_CDEV",
                 $"Use a kernel that has it (6.6 or newer), or the legacy group {Group?.GroupNode ?? "/dev/vfio/N"}.", $"{Function.Path}/vfio-dev/{Function.VfioDevice}/dev=absent"));
         }
         else
@@ -204,8 +211,8 @@ internal sealed class Explanation
                 : new Check("node", CheckResult.Fail, $"{Function.DeviceNode} is missing though the kernel has the device", "Start udev, or in a container pass the node in.", $"{Function.DeviceNode}=absent"));
         }
 
-        _checks.Add(_session.Sysfs.Exists("/dev/iommu")
-            ? new Check("/dev/iommu", CheckResult.Pass, "there")
+        _checks.Add(_session.Sysfs.Exists("/dev/iommu") || (!Function.HasDeviceNode && _session.Sysfs.Exists("/dev/vfio/vfio"))
+            ? new Check("/dev/iommu", CheckResult.Pass, _session.Sysfs.Exists("/dev/iommu") ? "there" : "missing; the legacy container /dev/vfio/vfio stands in")
             : new Check("/dev/iommu", CheckResult.Fail, "missing", "`modprobe iommufd` (CONFIG_IOMMUFD).", "/dev/iommu=absent"));
     }
 

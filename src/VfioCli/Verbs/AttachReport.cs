@@ -35,13 +35,12 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
             Field("driver", $"{plan.Address}: {plan.Before.Driver ?? "no driver"} -> {plan.Driver} for the time of this command");
         }
 
-        bool containers = attached.Space.Context.Kind == ContextKind.Container;
-        Field("context", containers ? "/dev/vfio/vfio, a container for each group" : "/dev/iommu");
+        Field("context", IsContainer ? "/dev/vfio/vfio, a container for each group" : "/dev/iommu");
         for (int i = 0; i < attached.Devices.Count; i++)
         {
             BoundDevice device = attached.Devices[i];
-            Field("bind", $"{device.Address}: device id {device.DeviceId}, cookie {device.Cookie}");
-            Field("attach", containers ? $"{device.Address}: its group's container" : $"{device.Address}: address space {attached.Space.Id}, page table {attached.Attachments[i].TableId}");
+            Field("bind", $"{device.Address}: {(IsContainer ? $"group {session.Bus.Find(device.Address!.Value)?.Group}" : $"device id {device.DeviceId}")}, cookie {device.Cookie}");
+            Field("attach", $"{device.Address}: {(IsContainer ? "its group's container" : $"address space {attached.Space.Id}, page table {attached.Attachments[i].TableId}")}");
             Field("format", $"{device.Address}: {PageTableText.Of(device)}");
         }
 
@@ -76,10 +75,13 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
         }
     }
 
+    private bool IsContainer => attached.Context.Kind == ContextKind.Container;
+
     private void Field(string name, string value) => session.Terminal.Line($"{name,-11}{value}");
 
     private void WriteJson() => session.WriteJson("vfio.attach/1", writer =>
     {
+        writer.WriteString("interface", IsContainer ? "container" : "iommufd");
         writer.WriteStartArray("devices");
         for (int i = 0; i < attached.Devices.Count; i++)
         {
@@ -98,7 +100,7 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
 
         writer.WriteEndArray();
         writer.WriteStartObject("addressSpace");
-        writer.WriteNumber("id", attached.Space.Id);
+        writer.WriteNumberOrNull("id", IsContainer ? null : attached.Space.Id);
         writer.WriteNumber("alignment", attached.Space.Alignment);
         writer.WriteStartArray("permittedRanges");
         foreach (IovaRange range in attached.Space.PermittedRanges)

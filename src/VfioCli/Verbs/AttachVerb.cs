@@ -68,7 +68,12 @@ internal sealed class AttachVerb : FunctionsVerb
         using PosixSignalRegistration interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Signal);
         using PosixSignalRegistration terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Signal);
         using BorrowedDrivers borrowed = BorrowedDrivers.Take(session, functions, Bind);
-        using Attached attached = Attached.Make(session, functions, cookie, Token is null ? null : token, maps);
+        if (Selftest && functions.FirstOrDefault(function => session.Function(function.Address.ToString()).VfioDevice?.StartsWith("noiommu", StringComparison.Ordinal) == true) is { } unprotected)
+        {
+            throw new CommandFailure(ExitCode.Unsupported, $"{unprotected.Address} has no IOMMU: its DMA goes to physical addresses, and a self-test would overwrite memory.", "Self-tests need an IOMMU; `vfio doctor` tells what is missing.");
+        }
+
+        using Attached attached = Make(session, functions, cookie, Token is null ? null : token, maps);
         AttachReport report = new(session, attached, borrowed);
         if (Selftest)
         {
@@ -127,6 +132,33 @@ internal sealed class AttachVerb : FunctionsVerb
         static IReadOnlyList<(FaultRecord Fault, int Count)> NewFaults(Session session, int before, IReadOnlyList<PciFunction> functions) =>
             before < 0 || KernelLog.Read(session.Host.Kernel, out IReadOnlyList<string> lines) < before ? []
             : [.. FaultLog.Parse(lines.Skip(before)).Where(entry => functions.Any(function => entry.Fault.Device?.StartsWith(function.Address.ToString(), StringComparison.Ordinal) == true))];
+
+        // What the kernel puts into one number, explain finds in sysfs.
+        static Attached Make(Session session, IReadOnlyList<PciFunction> functions, ulong cookie, Guid? token, IReadOnlyList<MapText> maps)
+        {
+            try
+            {
+                return Attached.Make(session, functions, cookie, token, maps);
+            }
+            catch (IommuFdException exception)
+            {
+                foreach (PciFunction function in functions)
+                {
+                    Explanation explanation = Explanation.Of(session, session.Function(function.Address.ToString()));
+                    if (explanation.Checks.FirstOrDefault(static check => check.Result == CheckResult.Fail) is { } why)
+                    {
+                        throw new CommandFailure(
+                            FailureText.Describe(exception).Code, $"{function.Address} cannot be attached: {why.Name}: {why.Finding} ({exception.Operation}: {exception.ErrnoName}).", why.Remedy)
+                        {
+                            Errno = exception.Errno,
+                            Evidence = [.. why.Evidence],
+                        };
+                    }
+                }
+
+                throw;
+            }
+        }
 
         void Signal(PosixSignalContext context)
         {

@@ -41,7 +41,9 @@ internal sealed class Attached : IDisposable
         Stack<IDisposable> resources = new();
         try
         {
-            IommuContext context = Keep(session.Iommu.OpenContext());
+            // A kernel with /dev/iommu and without character devices still has the groups.
+            bool container = functions.Any(function => session.Bus.Find(function.Address) is { HasDeviceNode: false, Group: { } group } && session.Sysfs.Exists($"/dev/vfio/{group}"));
+            IommuContext context = Keep(session.Iommu.OpenContext(container ? ContextKind.Container : null));
             IoAddressSpace space = Keep(context.CreateAddressSpace());
             Attached attached = new(context, space);
             foreach (PciFunction function in functions)
