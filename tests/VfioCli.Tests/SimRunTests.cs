@@ -88,6 +88,25 @@ public sealed class SimRunTests
     }
 
     [Fact]
+    public void A_recorded_run_is_the_same_on_a_fresh_machine_and_a_changed_answer_is_named()
+    {
+        string file = Path.ChangeExtension(Path.GetTempFileName(), ".jsonl");
+        var (status, _, error) = Start(["sim", "run", "--trace", file, "--", "sh", "-c", $"{s_vfio} attach --host kernel --map 2M 0000:00:04.0"]);
+        Assert.SkipWhen(status == 6, $"this host cannot run programs on the simulated machine: {error}");
+        Assert.True(status == 0, error);
+        var (same, output, _) = Start(["trace", "replay", file]);
+        Assert.True(same == 0, output);
+        Assert.Contains("no differences", output, StringComparison.Ordinal);
+
+        string record = File.ReadAllText(file);
+        File.WriteAllText(file, record.Replace("\"out_ioas_id\":1", "\"out_ioas_id\":5", StringComparison.Ordinal));
+        var (other, named, _) = Start(["trace", "replay", file]);
+        File.Delete(file);
+        Assert.Equal(1, other);
+        Assert.Contains("out_ioas_id 5 became 1", named, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_thousand_descriptors_can_be_open_at_once()
     {
         var (status, output, error) = Run("for i in $(seq 10 1009); do eval \"exec $i<>/dev/iommu\"; done; ls -l /proc/$$/fd | grep -c socket", shell: "bash");
