@@ -152,6 +152,17 @@ public class PainTests
     }
 
     [Fact]
+    public void It_is_found_without_a_driver_too()
+    {
+        TestMachine machine = TestMachine.Standard();
+        machine.Function("0000:04:00.0", "10de:1b80", "030000", group: 9);
+        machine.Tree.File("/sys/devices/pci0000:00/0000:04:00.0/resource", "0x00000000c0000000 0x00000000cfffffff 0x0000000000042208\n");
+        machine.Tree.File("/proc/iomem", "    c0000000-c07e8fff : simpledrm\n");
+        Vfio.Run(machine, "bind", "0000:04:00.0").Exits(ExitCode.Busy).Complains(
+            "the host uses 0000:04:00.0: BAR 0 holds the framebuffer simpledrm, so VFIO could not reserve the BAR. Boot without a console on it (video=efifb:off, or make another card the first), or say --force. Nothing was changed.");
+    }
+
+    [Fact]
     public void A_device_that_answers_all_ones_is_lost_and_a_reset_hits_its_neighbours()
     {
         TestMachine machine = TestMachine.Standard();

@@ -10,8 +10,14 @@ internal static class TakeRules
     /// <exception cref="CommandFailure">It would; nothing was changed.</exception>
     public static void Check(Session session, IEnumerable<PciFunction> functions)
     {
-        foreach (PciFunction function in functions.Where(static function => function.Driver is not null && !DriverClaim.IsVfio(function.Driver)))
+        foreach (PciFunction function in functions.Where(static function => !DriverClaim.IsVfio(function.Driver)))
         {
+            if (function.Driver is null)
+            {
+                CheckFramebuffer(session, function);
+                continue;
+            }
+
             if (session.Sysfs.Number(function.Path + "/sriov_numvfs") is { } vfs and > 0)
             {
                 throw new CommandFailure(ExitCode.Busy, $"{function.Address} has {vfs} VF{(vfs == 1 ? "" : "s")}, which vanish with driver {function.Driver}.", $"`vfio vf delete {function.Address}` first, or say --force. Nothing was changed.")
@@ -42,6 +48,16 @@ internal static class TakeRules
                     Evidence = [.. openers.Select(static holder => $"/proc/{holder.ProcessId}/fd -> {holder.Node}")],
                 };
             }
+        }
+    }
+
+    // The firmware's framebuffer needs no driver of the function to hold its BAR.
+    private static void CheckFramebuffer(Session session, PciFunction function)
+    {
+        if (HostUse.Of(session.Sysfs, function.Address).FirstOrDefault(static use => use.Kind == HostUseKind.Framebuffer) is { } use)
+        {
+            throw new CommandFailure(
+                ExitCode.Busy, $"the host uses {function.Address}: {use}, so VFIO could not reserve the BAR.", $"{Cure(use)}, or say --force. Nothing was changed.") { Evidence = [$"/proc/iomem={use.Detail}"] };
         }
     }
 
