@@ -23,13 +23,16 @@ public sealed class EduDevice : IDisposable
     private readonly Mapping _mapping;
 
     /// <summary>Opens the device: bound to a VFIO driver before, of a context of its own here.</summary>
+    /// <param name="host">The machine.</param>
+    /// <param name="address">The device.</param>
+    /// <param name="kind">The kernel interface, or null for the best there is.</param>
     /// <exception cref="IommuFdException">The device cannot be opened, bound or attached.</exception>
-    public EduDevice(IommuHost host, PciAddress address)
+    public EduDevice(IommuHost host, PciAddress address, ContextKind? kind = null)
     {
         ArgumentNullException.ThrowIfNull(host);
         try
         {
-            IommuContext context = Own(host.OpenContext());
+            IommuContext context = Own(host.OpenContext(kind));
             Device = Own(host.OpenDevice(address).Bind(context, cookie: address.RequesterId));
             Space = Own(context.CreateAddressSpace());
             _ = Own(Device.Attach(Space));
@@ -37,8 +40,8 @@ public sealed class EduDevice : IDisposable
             _mapping = Own(Space.Map(Buffer, DmaAccess.ReadWrite));
             Own(Device.OpenConfigSpace()).EnableBusMaster();
             _registers = Own(Device.OpenBar(0));
-            InterruptKind kind = Device.Calls.GetIrqInfo(InterruptKind.Msi).Count > 0 ? InterruptKind.Msi : InterruptKind.Intx;
-            _interrupt = Own(Device.EnableInterrupts(kind))[0];
+            InterruptKind interrupts = Device.Calls.GetIrqInfo(InterruptKind.Msi).Count > 0 ? InterruptKind.Msi : InterruptKind.Intx;
+            _interrupt = Own(Device.EnableInterrupts(interrupts))[0];
         }
         catch
         {

@@ -4,7 +4,7 @@ using IommuFd;
 using IommuFd.Native;
 using IommuFd.Sysfs;
 
-// edu [BDF] [N]: computes N! on the educational device and moves bytes out and back. VFIO_HOST=sim|kernel chooses the world.
+// edu [BDF] [N] [iommufd|container]: computes N! on the educational device and moves bytes out and back. VFIO_HOST=sim|kernel chooses the world.
 try
 {
     PciAddress address = PciAddress.Parse(args.Length > 0 ? args[0] : "0000:00:04.0");
@@ -18,7 +18,9 @@ try
         _ = binder.Apply(binder.PlanBind([address], DriverClaim.VfioPci));
     }
 
-    using EduDevice device = new(host, address);
+    ContextKind? kind = args.Length > 2 ? Enum.Parse<ContextKind>(args[2], ignoreCase: true) : null;
+    using EduDevice device = new(host, address, kind);
+    Console.WriteLine($"context: {device.Space.Context.Kind}");
     Console.WriteLine($"edu {device.Version.Major}.{device.Version.Minor} at {address}, alive: {device.IsAlive()}");
     Console.WriteLine($"{n}! = {await device.FactorialAsync(n)} (modulo 2^32)");
 
@@ -28,7 +30,7 @@ try
     Console.WriteLine(System.Text.Encoding.UTF8.GetString(device.Buffer.Slice(2048, 23)));
     return 0;
 }
-catch (Exception failure) when (failure is IommuFdException or FormatException or InvalidDataException)
+catch (Exception failure) when (failure is IommuFdException or FormatException or ArgumentException or InvalidDataException)
 {
     Console.Error.WriteLine(failure.Message);
     return 1;
