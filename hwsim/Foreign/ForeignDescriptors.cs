@@ -74,7 +74,7 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
         rc = FreeNumber(process);
         if (rc >= 0)
         {
-            rc = served.Listener.AddDescriptor(served.Call, pair[1], rc, closeOnExec, answer);
+            rc = served.Listener.AddDescriptor(served.Call, pair[1], rc, closeOnExec, answer: false);
         }
 
         // The program's end must be nowhere but in the program, or it would never hang up.
@@ -87,6 +87,12 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
         }
 
         _ = _real.EpollControl(_hangups, Libc.EPOLL_CTL_ADD, entry.OurEnd, 0, (ulong)entry.OurEnd);
+        if (answer)
+        {
+            // Only now: a program that closes at once must find that it held the last end.
+            served.Listener.Answer(served.Call, rc);
+        }
+
         return rc;
     }
 
