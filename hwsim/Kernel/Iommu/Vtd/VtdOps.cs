@@ -6,12 +6,12 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The VT-d driver (drivers/iommu/intel) in legacy mode: it makes second-stage tables, writes root and context entries, and invalidates through the unit's
-/// registers, all as bytes that the unit reads.
+/// The VT-d driver (drivers/iommu/intel): it makes first- and second-stage tables, writes root, context and PASID entries, and invalidates through the unit's
+/// registers or its queue, all as bytes that the unit reads.
 /// </summary>
 /// <remarks>
-/// Does not model: scalable mode, queued invalidation (the register interface serves), taking over the tables of a previous kernel, reserved 1:1 ranges of
-/// firmware in the default domain.
+/// Does not model: queued invalidation in legacy mode (the registers serve), device TLBs and page requests, taking over the tables of a previous kernel, 1:1
+/// ranges of firmware in the default domain.
 /// </remarks>
 public sealed class VtdOps : IommuOps
 {
@@ -34,11 +34,13 @@ public sealed class VtdOps : IommuOps
     public override bool HasHardwareInfo => true;
 
     /// <summary>Brings a unit up: an empty root table, all caches invalidated, translation on.</summary>
-    public void Probe(VtdUnit unit)
+    /// <param name="unit">The unit.</param>
+    /// <param name="scalable">False to use legacy mode even where the unit has scalable mode (intel_iommu=sm_off).</param>
+    public void Probe(VtdUnit unit, bool scalable = true)
     {
         lock (_units)
         {
-            _units.Add(new VtdDriver(unit));
+            _units.Add(new VtdDriver(unit, scalable));
         }
     }
 
@@ -47,6 +49,7 @@ public sealed class VtdOps : IommuOps
     {
         IommuCapability.CacheCoherency => true,
         IommuCapability.EnforceCacheCoherency => DriverOf(device).HasSnoopControl,
+        IommuCapability.DirtyTracking => DriverOf(device).HasDirtyTracking,
         _ => false,
     };
 
@@ -54,21 +57,42 @@ public sealed class VtdOps : IommuOps
     public override int DomainAllocPaging(IommuDevice device, uint flags, IommuUserData? data, out IommuDomain? domain)
     {
         domain = null;
-        const uint Known = (uint)(iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT |
-            iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING | iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID);
-        const uint NeedScalableMode = Known & ~(uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID;
-        if (data != null || (flags & ~Known) != 0 || (flags & NeedScalableMode) != 0)
+        if (data != null)
         {
             return -Errno.EOPNOTSUPP;
         }
 
-        domain = VtdPagingDomain.TryCreate(this, IommuDomainType.Unmanaged, DriverOf(device));
-        return domain == null ? -Errno.ENOMEM : 0;
+        var rc = VtdPagingDomain.TryCreate(this, IommuDomainType.Unmanaged, DriverOf(device), flags, out var made);
+        domain = made;
+        return rc;
     }
 
     /// <inheritdoc/>
-    public override IommuDomain DomainAllocDefault(IommuDevice device) =>
-        (IommuDomain?)VtdPagingDomain.TryCreate(this, IommuDomainType.Dma, DriverOf(device)) ?? _blocked;
+    public override IommuDomain DomainAllocDefault(IommuDevice device)
+    {
+        _ = VtdPagingDomain.TryCreate(this, IommuDomainType.Dma, DriverOf(device), 0, out var domain);
+        return (IommuDomain?)domain ?? _blocked;
+    }
+
+    /// <inheritdoc/>
+    public override int DomainAllocNested(IommuDevice device, IommuDomain parent, uint flags, in IommuUserData data, out IommuDomain? domain)
+    {
+        domain = null;
+        const uint Type = (uint)iommu_hwpt_data_type.IOMMU_HWPT_DATA_VTD_S1;
+        if (!DriverOf(device).HasNesting || (flags & ~(uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID) != 0 || data.Type != Type)
+        {
+            return -Errno.EOPNOTSUPP;
+        }
+
+        if (parent is not VtdPagingDomain { IsNestParent: true } second)
+        {
+            return -Errno.EINVAL;
+        }
+
+        var rc = data.Copy(Type, 24, out iommu_hwpt_vtd_s1 config);
+        domain = rc == 0 ? new VtdNestedDomain(this, second, config) : null;
+        return rc;
+    }
 
     /// <inheritdoc/>
     public override int HardwareInfo(IommuDevice device, ref uint type, Span<byte> data)

@@ -14,7 +14,7 @@ public sealed class IommuDriverTests
     private const uint Parent = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT;
     private const IommuProt ReadWrite = IommuProt.Read | IommuProt.Write | IommuProt.Cache;
 
-    public static TheoryData<string> Families => ["intel", "amd", "arm-smmuv3", "riscv"];
+    public static TheoryData<string> Families => ["intel", "intel-scalable", "amd", "arm-smmuv3", "riscv"];
 
     private sealed class Machine : IDisposable
     {
