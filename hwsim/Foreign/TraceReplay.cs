@@ -116,9 +116,7 @@ public sealed unsafe class TraceReplay : IDisposable
         {
             foreach (var field in output.EnumerateObject().Where(static f => f.Name.EndsWith("_fd", StringComparison.Ordinal)))
             {
-                Span<byte> place = stackalloc byte[bytes.Length];
-                bytes.CopyTo(place);
-                foreach (var (key, value) in StructDecoder.Decode(command, place))
+                foreach (var (key, value) in StructDecoder.Decode(command, bytes))
                 {
                     if (key == field.Name)
                     {

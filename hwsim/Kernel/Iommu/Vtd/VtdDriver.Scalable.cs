@@ -26,21 +26,26 @@ internal sealed partial class VtdDriver
     /// <summary>What a PASID table entry says.</summary>
     internal readonly record struct PasidEntry(Transfer Transfer, int DomainId, ulong FirstTable, ulong FirstFlags, ulong SecondTable, int AddressWidth, bool TracksDirty);
 
-    /// <summary>Points a PASID (0: requests without one) of a requester at its tables. False when it has some.</summary>
+    /// <summary>
+    /// Points a PASID (0: requests without one) of a requester at its tables. False when it has others: functions behind a bridge to conventional PCI are
+    /// one requester, and the second to come finds what the first wrote.
+    /// </summary>
     internal bool SetPasid(IommuDevice device, uint pasid, in PasidEntry value)
     {
         lock (_lock)
         {
             var entry = FindPasid(device, pasid, allocate: true);
             _memory.Read64(entry, out var low);
+            ulong second = (uint)value.DomainId | (1u << 23), third = value.FirstTable | value.FirstFlags;
             if ((low & 1) != 0)
             {
-                return false;
+                return low == LowOf(value) && _memory.Read64(entry + 8, out var domain) && domain == second
+                    && _memory.Read64(entry + 16, out var first) && first == third;
             }
 
             // Page walks are coherent; the quarter with the present bit last.
-            _memory.Write64(entry + 16, value.FirstTable | value.FirstFlags);
-            _memory.Write64(entry + 8, (uint)value.DomainId | (1u << 23));
+            _memory.Write64(entry + 16, third);
+            _memory.Write64(entry + 8, second);
             _memory.Write64(entry, LowOf(value));
             if (HasCachingMode)
             {
