@@ -47,6 +47,11 @@ public sealed class SimulatedHost : IHost
         AddNodes();
         _ = _pci.Rescan();
         AddDrivers();
+        if (!topology.Without.Contains("mdev"))
+        {
+            new MdevBus(_tree, _vfio).Register(new MttyParent(_vfio, _tree));
+        }
+
         foreach (HolderTopology holder in topology.Holders)
         {
             AddHolder(holder);

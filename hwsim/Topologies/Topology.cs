@@ -23,7 +23,7 @@ public sealed record Topology
     /// <summary>The IOMMU; null on a machine without one, or with it switched off.</summary>
     public IommuTopology? Iommu { get; init; }
 
-    /// <summary>Parts of the kernel that are compiled out: <c>iommufd</c>, <c>vfio-cdev</c>, <c>vfio-group</c>, <c>vfio-noiommu</c>, <c>vfio-pci</c>.</summary>
+    /// <summary>Parts of the kernel that are compiled out: <c>iommufd</c>, <c>vfio-cdev</c>, <c>vfio-group</c>, <c>vfio-noiommu</c>, <c>vfio-pci</c>, <c>mdev</c>.</summary>
     public IReadOnlyList<string> Without { get; init; } = [];
 
     /// <summary>Module parameters that differ from their default, as <c>module.parameter</c>.</summary>

@@ -4,7 +4,7 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>VFIO_DEVICE_FEATURE: the head, and the features that VFIO itself serves for devices that can migrate or log their DMA.</summary>
-internal static unsafe class VfioFeatures
+internal static unsafe partial class VfioFeatures
 {
     /// <summary>Runs a feature request.</summary>
     public static int Ioctl(VfioDevice device, ulong argument, IUserMemory user)
@@ -24,7 +24,19 @@ internal static unsafe class VfioFeatures
             return -Errno.EINVAL;
         }
 
-        return device.Feature(feature.flags, argument + head, feature.argsz - head, user);
+        uint flags = feature.flags, size = feature.argsz - head;
+        ulong data = argument + head;
+        return (flags & Vfio.VFIO_DEVICE_FEATURE_MASK) switch
+        {
+            Vfio.VFIO_DEVICE_FEATURE_MIGRATION => Migration(device, flags, data, size, user),
+            Vfio.VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE => MigrationState(device, flags, data, size, user),
+            Vfio.VFIO_DEVICE_FEATURE_DMA_LOGGING_START => StartLog(device, flags, data, size, user),
+            Vfio.VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP => StopLog(device, flags, size),
+            Vfio.VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT => ReportLog(device, flags, data, size, user),
+            Vfio.VFIO_DEVICE_FEATURE_MIG_DATA_SIZE => MigrationDataSize(device, flags, data, size, user),
+            Vfio.VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 => PrecopyInfoVersion2(device, flags, size),
+            _ => device.Feature(flags, data, size, user),
+        };
     }
 
     /// <summary>

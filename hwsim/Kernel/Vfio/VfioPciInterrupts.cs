@@ -155,8 +155,8 @@ internal sealed unsafe partial class VfioPciInterrupts(VfioPciDevice device) : I
         };
     }
 
-    // vfio_set_irqs_validate_and_prepare.
-    private static int Validate(in vfio_irq_set head, uint available, out uint dataSize)
+    /// <summary>vfio_set_irqs_validate_and_prepare: 0 and the bytes of data that follow the head, or -EINVAL.</summary>
+    internal static int Validate(in vfio_irq_set head, uint available, out uint dataSize)
     {
         dataSize = 0;
         if (head.argsz < vfio_irq_set.data_offset || head.index >= Vfio.VFIO_PCI_NUM_IRQS || head.count >= uint.MaxValue - head.start
