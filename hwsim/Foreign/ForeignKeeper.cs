@@ -14,16 +14,19 @@ public static unsafe class ForeignKeeper
 {
     private const int Slots = 8;
 
-    /// <summary>Ids of the calls that the simulator has taken and not answered, in memory that outlives it.</summary>
+    /// <summary>
+    /// The calls that the simulator has taken and not answered, in memory that outlives it. The kernel writes a call here in the step that takes it, so that
+    /// none is lost however suddenly the simulator dies.
+    /// </summary>
     internal sealed class InFlight
     {
-        private readonly ulong* _slots;
+        private readonly SeccompCall* _slots;
 
         /// <summary>Over a memory file.</summary>
         public InFlight(int descriptor)
         {
             Descriptor = descriptor;
-            _slots = (ulong*)Libc.Mmap(0, Slots * sizeof(ulong), Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED, descriptor, 0);
+            _slots = (SeccompCall*)Libc.Mmap(0, (nuint)(Slots * sizeof(SeccompCall)), Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED, descriptor, 0);
         }
 
         /// <summary>The memory file.</summary>
@@ -33,16 +36,12 @@ public static unsafe class ForeignKeeper
         public static InFlight Create()
         {
             var descriptor = Libc.MemFdCreate("calls", 0);
-            _ = Libc.Ftruncate(descriptor, Slots * sizeof(ulong));
+            _ = Libc.Ftruncate(descriptor, Slots * sizeof(SeccompCall));
             return new InFlight(descriptor);
         }
 
-        /// <summary>The call that a server thread has in hand; 0 for none.</summary>
-        public ulong this[int thread]
-        {
-            get => Volatile.Read(ref _slots[thread]);
-            set => Volatile.Write(ref _slots[thread], value);
-        }
+        /// <summary>The call that a server thread has in hand; its id is 0 for none.</summary>
+        public SeccompCall* Slot(int thread) => _slots + thread;
     }
 
     /// <summary>Starts the keeper of a run.</summary>
@@ -103,9 +102,9 @@ public static unsafe class ForeignKeeper
         var inFlight = new InFlight(numbers[2]);
         for (var thread = 0; thread < Slots; thread++)
         {
-            if (inFlight[thread] != 0)
+            if (inFlight.Slot(thread)->Id != 0)
             {
-                listener.Answer(inFlight[thread], -Errno.ENODEV);
+                Answer(listener, in *inFlight.Slot(thread), calls, numbers[3]);
             }
         }
 
@@ -129,19 +128,23 @@ public static unsafe class ForeignKeeper
                 return; // nobody is left
             }
 
-            if (listener.Receive(out var call) < 0)
+            SeccompCall call;
+            if (listener.Receive(&call) >= 0)
             {
-                continue;
+                Answer(listener, in call, calls, firstDescriptor);
             }
+        }
+    }
 
-            if (IsMachines(in call, calls, firstDescriptor))
-            {
-                listener.Answer(call.Id, -Errno.ENODEV);
-            }
-            else
-            {
-                listener.Continue(call.Id);
-            }
+    private static void Answer(SeccompListener listener, in SeccompCall call, SystemCalls calls, int firstDescriptor)
+    {
+        if (IsMachines(in call, calls, firstDescriptor))
+        {
+            listener.Answer(call.Id, -Errno.ENODEV);
+        }
+        else
+        {
+            listener.Continue(call.Id);
         }
     }
 

@@ -96,12 +96,13 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
     {
         while (!_stopped)
         {
-            var rc = _listener.Receive(out var call);
+            // SAFETY: the slot is this thread's own and stays mapped as long as the process.
+            var call = InFlight.Slot(thread);
+            var rc = _listener.Receive(call);
             if (rc >= 0)
             {
-                InFlight[thread] = call.Id;
-                Serve(in call);
-                InFlight[thread] = 0;
+                Serve(in *call);
+                Volatile.Write(ref call->Id, 0);
             }
             else if (rc is not (-Errno.EINTR or -Errno.ENOENT or -Errno.EAGAIN))
             {

@@ -1,4 +1,3 @@
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using IommuFd.Native;
 using Libc = IommuFd.Native.Libc;
@@ -47,11 +46,14 @@ internal sealed unsafe class SeccompListener(int descriptor) : IDisposable
     /// <summary>Asks the kernel to switch straight to the one who is woken: the two sides take turns. Linux 6.6; earlier ones do without.</summary>
     public void TakeTurns() => _ = Libc.Ioctl(_descriptor, NOTIF_SET_FLAGS, FD_SYNC_WAKE_UP);
 
-    /// <summary>Waits for a call. 0, -ENOENT when the caller died meanwhile, -EINTR, or the error that ends serving.</summary>
-    public int Receive(out SeccompCall call)
+    /// <summary>
+    /// Waits for a call and has the kernel write it at <paramref name="call"/>. 0, -ENOENT when the caller died meanwhile, -EINTR, or the error that ends
+    /// serving.
+    /// </summary>
+    public int Receive(SeccompCall* call)
     {
-        call = default;
-        return Result(Libc.Ioctl(_descriptor, NOTIF_RECV, (nint)Unsafe.AsPointer(ref call)));
+        *call = default;
+        return Result(Libc.Ioctl(_descriptor, NOTIF_RECV, (nint)call));
     }
 
     /// <summary>False when the caller is gone, so that its number may be another thread's by now.</summary>

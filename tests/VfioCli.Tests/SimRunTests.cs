@@ -135,9 +135,15 @@ public sealed class SimRunTests
     {
         ProcessStartInfo info = new("dotnet", [typeof(Program).Assembly.Location, .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
         using Process process = Process.Start(info)!;
-        Task<string> error = process.StandardError.ReadToEndAsync();
-        string output = process.StandardOutput.ReadToEnd();
-        Assert.True(process.WaitForExit(60_000));
-        return (process.ExitCode, output, error.Result);
+        Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
+
+        // The streams end when the last program that inherited them does: one deadline for all of it, so that a program left waiting is a failure, not a hang.
+        if (!Task.WaitAll([output, error], TimeSpan.FromMinutes(3)) || !process.WaitForExit(60_000))
+        {
+            process.Kill(entireProcessTree: true);
+            Assert.Fail($"vfio {string.Join(' ', arguments)}: still running after 3 minutes");
+        }
+
+        return (process.ExitCode, output.Result, error.Result);
     }
 }
