@@ -1,5 +1,6 @@
 using System.Globalization;
 using IommuFd.HwSim.Devices;
+using IommuFd.HwSim.Devices.Nvme;
 
 namespace IommuFd.HwSim.Kernel;
 
@@ -12,7 +13,8 @@ internal static class DeviceModels
     {
         null => new PlainFunction(function),
         "edu" => new EduDevice(Number(function, "dma_mask", (1UL << 28) - 1)),
-        _ => throw new TopologyException($"function {function.Address} has a model '{function.Model}'; known are: edu"),
+        "nvme" => new NvmeController(function.Properties.GetValueOrDefault("file")),
+        _ => throw new TopologyException($"function {function.Address} has a model '{function.Model}'; known are: edu, nvme"),
     };
 
     private static ulong Number(FunctionTopology function, string property, ulong missing)

@@ -1,0 +1,133 @@
+using IommuFd.HwSim.Units;
+
+namespace IommuFd.HwSim.Devices.Nvme;
+
+// Queues and doorbells (NVMe 1.4 sections 3.1.24, 4.1 and 4.6).
+public sealed unsafe partial class NvmeController
+{
+    private struct SubmissionQueue
+    {
+        public ulong Base;
+        public uint Size, Head, Tail;
+        public int Completion;
+    }
+
+    private struct CompletionQueue
+    {
+        public ulong Base;
+        public uint Size, Head, Tail, Phase;
+        public int Vector;
+        public bool Interrupts;
+    }
+
+    private void Doorbell(int index, uint value)
+    {
+        int queue = index / 2;
+        if ((_status & (Ready | Fatal)) != Ready)
+            return;
+        if (index % 2 == 0)
+        {
+            ref SubmissionQueue submission = ref _submission[queue];
+            if (value >= submission.Size)
+            {
+                Event(submission.Size == 0 ? 0x010000u : 0x010100u);
+                return;
+            }
+
+            submission.Tail = value;
+            Work(queue);
+            return;
+        }
+
+        ref CompletionQueue completion = ref _completion[queue];
+        if (value >= completion.Size)
+        {
+            Event(completion.Size == 0 ? 0x010000u : 0x010100u);
+            return;
+        }
+
+        completion.Head = value;
+        UpdateLine();
+        // Room again for what waited for it.
+        for (int i = 0; i < Queues; i++)
+        {
+            if (_submission[i].Size != 0 && _submission[i].Completion == queue)
+                Work(i);
+        }
+    }
+
+    private bool IsFull(int queue)
+    {
+        ref CompletionQueue completion = ref _completion[queue];
+        return (completion.Tail + 1) % completion.Size == completion.Head;
+    }
+
+    private void Work(int queue)
+    {
+        ref SubmissionQueue submission = ref _submission[queue];
+        while (submission.Size != 0 && submission.Head != submission.Tail && !IsFull(submission.Completion))
+        {
+            NvmeCommand command;
+            // SAFETY: the command is 64 bytes on this stack.
+            if (DmaRead(submission.Base + (64UL * submission.Head), &command, 64) != DmaStatus.Success)
+            {
+                _status |= Fatal;
+                return;
+            }
+
+            submission.Head = (submission.Head + 1) % submission.Size;
+            uint result = 0;
+            int status = queue == 0 ? Admin(&command, ref result) : Io(&command);
+            if (status >= 0)
+                Complete(queue, command.Id, status, result);
+        }
+    }
+
+    private void Complete(int queue, ushort id, int status, uint result)
+    {
+        int target = _submission[queue].Completion;
+        ref CompletionQueue completion = ref _completion[target];
+        uint* entry = stackalloc uint[4];
+        entry[0] = result;
+        entry[1] = 0;
+        entry[2] = _submission[queue].Head | (uint)queue << 16;
+        // An error is final: "do not retry".
+        entry[3] = id | completion.Phase << 16 | (uint)(status == 0 ? 0 : status | 0x4000) << 17;
+        // SAFETY: the entry is 16 bytes on this stack. The phase comes with the last bytes of one transfer.
+        if (DmaWrite(completion.Base + (16UL * completion.Tail), entry, 16) != DmaStatus.Success)
+        {
+            _status |= Fatal;
+            return;
+        }
+
+        if (++completion.Tail == completion.Size)
+        {
+            completion.Tail = 0;
+            completion.Phase ^= 1;
+        }
+
+        if (!completion.Interrupts)
+            return;
+        if (MsixEnabled)
+            RaiseInterrupt(completion.Vector);
+        else
+            UpdateLine();
+    }
+
+    // The line is asserted while a queue on an unmasked vector has entries that the host has not taken.
+    private void UpdateLine()
+    {
+        if (MsixEnabled)
+            return;
+        foreach (ref CompletionQueue queue in _completion.AsSpan())
+        {
+            if (queue.Interrupts && queue.Head != queue.Tail && (queue.Vector >= 32 || (_interruptMask >> queue.Vector & 1) == 0))
+            {
+                RaiseInterrupt();
+                return;
+            }
+        }
+
+        LowerInterrupt();
+    }
+}
