@@ -2,7 +2,7 @@
 # Sourced after common.sh and make_work: the kernel, the disk image and one boot of the test machine.
 #   VFIO_VM_KERNEL   bzImage to boot          VFIO_VM_TIMEOUT  seconds one boot may take, default 900
 #   VFIO_VM_ACCEL    auto, tcg or kvm         VFIO_VM_MEMORY   MiB, default 1024
-#   VFIO_VM_APPEND   more kernel arguments    VFIO_VM_CPUS     default 2
+#   VFIO_VM_APPEND   more kernel arguments    VFIO_VM_CPUS     default 1
 VM=$REPOSITORY/scripts/vm
 
 # Prints the kernel to boot: named, else cached, else built.
@@ -129,7 +129,7 @@ vm_boot() {
     # Interactive (VM_TERMINAL=/dev/tty): the console is the terminal and QEMU stays in its process group.
     [[ -z ${VM_TERMINAL:-} ]] || { serial=mon:stdio; keeper=(--foreground); }
     timeout "${keeper[@]}" --signal=TERM --kill-after=5 "$limit" qemu-system-x86_64 -accel "$accel" \
-        -machine q35 -cpu max -smp "${VFIO_VM_CPUS:-2}" -m "${VFIO_VM_MEMORY:-1024}" \
+        -machine q35 -cpu max -smp "${VFIO_VM_CPUS:-1}" -m "${VFIO_VM_MEMORY:-1024}" \
         -nodefaults -no-user-config -display none -no-reboot -serial "$serial" \
         -device "$iommu" \
         -drive "file=$WORK/image,format=raw,if=none,id=root,readonly=on" -device virtio-blk-pci,drive=root,addr=2 \
