@@ -63,7 +63,7 @@ public sealed record FunctionTopology
     /// <summary>True when the IOMMU does not see the function at all.</summary>
     public bool BypassIommu { get; init; }
 
-    /// <summary>True when firmware demands an identity mapping at all times (RMRR): the kernel refuses to hand the device out.</summary>
+    /// <summary>Ranges that firmware demands. With a <c>direct</c> one (RMRR) the kernel refuses to hand the device out.</summary>
     public IReadOnlyList<ReservedTopology> Reserved { get; init; } = [];
 }
 

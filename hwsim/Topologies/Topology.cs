@@ -101,7 +101,7 @@ public sealed record Topology
 /// <summary>Which IOMMU a machine has.</summary>
 public sealed record IommuTopology
 {
-    /// <summary><c>intel</c>, <c>amd</c>, <c>arm-smmuv3</c>, <c>riscv</c> or <c>virtio</c>.</summary>
+    /// <summary><c>intel</c>, <c>amd</c>, <c>arm-smmuv3</c> or <c>riscv</c>.</summary>
     public required string Kind { get; init; }
 
     /// <summary>True for the mode with PASIDs (VT-d scalable mode).</summary>
@@ -113,7 +113,7 @@ public sealed record IommuTopology
     /// <summary>True when interrupts are remapped, so that a device cannot raise another one's.</summary>
     public bool InterruptRemapping { get; init; } = true;
 
-    /// <summary>False when DMA cannot be made cache coherent; VFIO then refuses every device.</summary>
+    /// <summary>False when DMA cannot be made cache coherent; VFIO then refuses every device. Only <c>riscv</c> looks at it.</summary>
     public bool CacheCoherent { get; init; } = true;
 }
 

@@ -6,6 +6,8 @@ namespace IommuFd.HwSim;
 /// <summary>Turns the JSON form of a topology into records. An unknown or wrong field is an error: a typing mistake must not be a different machine.</summary>
 internal static class TopologyReader
 {
+    private static readonly string[] s_parts = ["iommufd", "vfio-cdev", "vfio-group", "vfio-noiommu", "vfio-pci", "mdev"];
+
     public static Topology Read(JsonElement root)
     {
         var at = new Place(root, "the topology");
@@ -19,6 +21,12 @@ internal static class TopologyReader
             }
         }
 
+        string[] without = at.Texts("without");
+        if (without.FirstOrDefault(static part => !s_parts.Contains(part)) is string unknown)
+        {
+            throw new TopologyException($"'without' has '{unknown}', which is no part; known are {string.Join(", ", s_parts)}");
+        }
+
         return new Topology
         {
             Name = at.Text("name") ?? throw at.Missing("name"),
@@ -26,7 +34,7 @@ internal static class TopologyReader
             KernelRelease = at.Text("kernel") ?? "7.3.4",
             CommandLine = at.Text("commandLine") ?? "",
             Iommu = at.Object("iommu") is { } iommu ? ReadIommu(iommu) : null,
-            Without = at.Texts("without"),
+            Without = without,
             Parameters = at.Map("parameters"),
             Process = at.Object("process") is { } process ? ReadProcess(process) : new ProcessTopology(),
             Iomem = at.Texts("iomem"),

@@ -21,6 +21,24 @@ public sealed unsafe class AttachTests : IDisposable
         return (file, iommufd);
     }
 
+    private (int Device, int Iommufd, int Ioas) Attached()
+    {
+        (int device, int iommufd) = Bound(_t.Single);
+        int ioas = _t.AllocIoas(iommufd);
+        _t.Attach(device, ioas);
+        return (device, iommufd, ioas);
+    }
+
+    // Attached, with pages mapped at Iova, and allowed to use them.
+    private (int Device, int Iommufd, int Ioas, nint Memory) AttachedTo(int pages)
+    {
+        (int device, int iommufd, int ioas) = Attached();
+        nint memory = _t.Pages(pages);
+        _t.Map(iommufd, ioas, memory, (ulong)pages * 4096, Iova);
+        EnableDma(device);
+        return (device, iommufd, ioas, memory);
+    }
+
     // Moves bytes with the edu's DMA engine: into its buffer, or out of it.
     private void Dma(int device, ulong from, ulong to, ulong count, bool toMemory)
     {
@@ -125,9 +143,7 @@ public sealed unsafe class AttachTests : IDisposable
     [Fact]
     public void An_attached_address_space_cannot_be_destroyed()
     {
-        (int device, int iommufd) = Bound(_t.Single);
-        int ioas = _t.AllocIoas(iommufd);
-        _t.Attach(device, ioas);
+        (int device, int iommufd, int ioas) = Attached();
         iommu_destroy destroy = new() { size = (uint)sizeof(iommu_destroy), id = (uint)ioas };
         TestHost.Fails(EBUSY, _t.Ioctl(iommufd, Iommufd.IOMMU_DESTROY, ref destroy));
         _t.TryDetach(device);
@@ -145,12 +161,7 @@ public sealed unsafe class AttachTests : IDisposable
     [Fact]
     public void The_device_reads_and_writes_mapped_memory()
     {
-        (int device, int iommufd) = Bound(_t.Single);
-        int ioas = _t.AllocIoas(iommufd);
-        _t.Attach(device, ioas);
-        nint memory = _t.Pages(2);
-        _t.Map(iommufd, ioas, memory, 0x2000, Iova);
-        EnableDma(device);
+        (int device, _, _, nint memory) = AttachedTo(pages: 2);
         for (int i = 0; i < 4096; i++)
         {
             ((byte*)memory)[i] = (byte)((i * 7) + 3);
@@ -164,12 +175,7 @@ public sealed unsafe class AttachTests : IDisposable
     [Fact]
     public void After_unmap_the_device_does_not_reach_the_memory()
     {
-        (int device, int iommufd) = Bound(_t.Single);
-        int ioas = _t.AllocIoas(iommufd);
-        _t.Attach(device, ioas);
-        nint memory = _t.Pages(2);
-        _t.Map(iommufd, ioas, memory, 0x2000, Iova);
-        EnableDma(device);
+        (int device, int iommufd, int ioas, nint memory) = AttachedTo(pages: 2);
         new Span<byte>((void*)memory, 4096).Fill(0x5a);
         Dma(device, Iova, 0x40000, 4096, toMemory: false);
         TestHost.Succeeds(_t.TryUnmap(iommufd, ioas, Iova, 0x2000), "IOAS_UNMAP");
@@ -180,9 +186,7 @@ public sealed unsafe class AttachTests : IDisposable
     [Fact]
     public void A_page_mapped_for_reading_cannot_be_written_by_the_device()
     {
-        (int device, int iommufd) = Bound(_t.Single);
-        int ioas = _t.AllocIoas(iommufd);
-        _t.Attach(device, ioas);
+        (int device, int iommufd, int ioas) = Attached();
         nint memory = _t.Pages(1);
         iommu_ioas_map map = new()
         {
@@ -201,12 +205,7 @@ public sealed unsafe class AttachTests : IDisposable
     [Fact]
     public void After_detach_the_device_does_not_reach_the_memory()
     {
-        (int device, int iommufd) = Bound(_t.Single);
-        int ioas = _t.AllocIoas(iommufd);
-        _t.Attach(device, ioas);
-        nint memory = _t.Pages(1);
-        _t.Map(iommufd, ioas, memory, 0x1000, Iova);
-        EnableDma(device);
+        (int device, _, int ioas, nint memory) = AttachedTo(pages: 1);
         *(ulong*)memory = 0x1122334455667788;
         Dma(device, Iova, 0x40000, 8, toMemory: false);
         _t.TryDetach(device);
@@ -220,11 +219,7 @@ public sealed unsafe class AttachTests : IDisposable
     [Fact]
     public void Without_bus_mastering_the_device_does_not_reach_the_memory()
     {
-        (int device, int iommufd) = Bound(_t.Single);
-        int ioas = _t.AllocIoas(iommufd);
-        _t.Attach(device, ioas);
-        nint memory = _t.Pages(1);
-        _t.Map(iommufd, ioas, memory, 0x1000, Iova);
+        (int device, _, _, nint memory) = AttachedTo(pages: 1);
         Assert.Equal(2, _t.WriteRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, 4, 2, 2));
         new Span<byte>((void*)memory, 4096).Fill(0x5a);
         Dma(device, 0x40000, Iova, 4096, toMemory: true);

@@ -37,6 +37,7 @@ public sealed class TopologyTests
     [InlineData("""{ "name": "x", "functions": [{ "address": "00:01.0", "id": "12345" }] }""", "it has the form 8086:10c9")]
     [InlineData("""{ "name": "x", "functions": [{ "address": "00:01.0", "config": { "40": "xy" } }] }""", "hexadecimal bytes")]
     [InlineData("""{ "extends": "nowhere" }""", "'extends' is")]
+    [InlineData("""{ "name": "x", "functions": [], "without": ["iommfd"] }""", "'iommfd', which is no part")]
     public void A_text_that_is_no_topology_is_one_sentence(string json, string expected) =>
         Assert.Contains(expected, Assert.Throws<TopologyException>(() => Topology.Parse(json)).Message, StringComparison.Ordinal);
 
@@ -48,6 +49,27 @@ public sealed class TopologyTests
         Assert.Equal(1, edu.NumaNode);
         Assert.Equal("edu", edu.Model);
         Assert.Equal(Topology.ByName("intel").Functions.Count, topology.Functions.Count);
+    }
+
+    [Fact]
+    public void The_example_of_the_documentation_boots()
+    {
+        string root = AppContext.BaseDirectory;
+        while (root is not "" && !File.Exists(Path.Combine(root, "docs", "topology.md")))
+        {
+            root = Path.GetDirectoryName(root) ?? "";
+        }
+
+        Assert.SkipWhen(root == "", "the documentation is not where only the binaries are");
+        string document = File.ReadAllText(Path.Combine(root, "docs", "topology.md"));
+        int start = document.IndexOf("```json", StringComparison.Ordinal) + "```json".Length;
+        using var host = new SimulatedHost(Topology.Parse(document[start..document.IndexOf("```", start, StringComparison.Ordinal)]));
+        Assert.Equal("mine", host.Topology.Name);
+        Assert.True(host.Sysfs.ReadText("/sys/bus/pci/devices/0000:00:04.0/numa_node", out string node) > 0);
+        Assert.Equal("1\n", node);
+        Assert.True(host.Sysfs.ReadText("/sys/bus/pci/devices/0000:00:09.0/class", out string type) > 0);
+        Assert.Equal("0x030000\n", type);
+        Assert.All(Topology.Names, name => Assert.Contains($"`{name}`", document, StringComparison.Ordinal));
     }
 
     [Fact]
