@@ -38,4 +38,7 @@ public unsafe interface IUserMemory : IPageSource
 
     /// <summary>copy_to_user: all of <paramref name="length"/> bytes to user <paramref name="address"/>, or -EFAULT.</summary>
     int CopyTo(ulong address, void* source, nuint length);
+
+    /// <summary>The same pages for vfio_iommu_type1, which also maps a device's registers that the process has mapped; for iommufd they are -EFAULT.</summary>
+    IPageSource WithDevices => this;
 }

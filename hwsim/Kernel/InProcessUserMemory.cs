@@ -24,6 +24,8 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
 
     // Sorted by address, disjoint; replaced as a whole, so that readers take no lock.
     private Range[] _known = [];
+    private Range[] _devices = [];
+    private DevicePages? _withDevices;
 
     private readonly record struct Range(ulong First, ulong Last);
 
@@ -31,21 +33,10 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
     public SimulatedProcess Process { get; } = process;
 
     /// <summary>An anonymous readable and writable mapping was made through the seam.</summary>
-    public void AddMapping(nint address, nuint length)
-    {
-        if (length == 0)
-        {
-            return;
-        }
+    public void AddMapping(nint address, nuint length) => Add(ref _known, address, length);
 
-        RemoveMapping(address, length);
-        lock (_gate)
-        {
-            var range = new Range((ulong)address, (ulong)address + length - 1);
-            var at = FirstAfter(_known, range.First);
-            _known = [.. _known.AsSpan(0, at), range, .. _known.AsSpan(at)];
-        }
-    }
+    /// <summary>A device's registers or memory were mapped through the seam: no pages that could be pinned (VM_PFNMAP).</summary>
+    public void AddDeviceMapping(nint address, nuint length) => Add(ref _devices, address, length);
 
     /// <summary>A range was unmapped through the seam, or something else was mapped over it.</summary>
     public void RemoveMapping(nint address, nuint length)
@@ -55,36 +46,11 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
             return;
         }
 
-        var first = (ulong)address;
-        var last = first + length - 1;
         lock (_gate)
         {
-            if (!Array.Exists(_known, r => r.First <= last && r.Last >= first))
-            {
-                return;
-            }
-
-            var kept = new List<Range>(_known.Length + 1);
-            foreach (var range in _known)
-            {
-                if (range.Last < first || range.First > last)
-                {
-                    kept.Add(range);
-                    continue;
-                }
-
-                if (range.First < first)
-                {
-                    kept.Add(range with { Last = first - 1 });
-                }
-
-                if (range.Last > last)
-                {
-                    kept.Add(range with { First = last + 1 });
-                }
-            }
-
-            _known = [.. kept];
+            Range range = new((ulong)address, (ulong)address + length - 1);
+            Remove(ref _known, range);
+            Remove(ref _devices, range);
         }
     }
 
@@ -113,17 +79,13 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
     }
 
     /// <inheritdoc/>
-    public int Pin(ulong address, ulong length, bool writable)
-    {
-        if (IsMapped(address, length))
-        {
-            return 0;
-        }
+    public IPageSource WithDevices => _withDevices ??= new DevicePages(this);
 
-        // One call for the whole range: pages that are missing, not permitted or not memory (a device's registers) fail it.
-        var advice = writable ? Libc.MADV_POPULATE_WRITE : Libc.MADV_POPULATE_READ;
-        return Libc.Madvise((nint)address, (nuint)length, advice) == 0 ? 0 : -Errno.EFAULT;
-    }
+    /// <inheritdoc/>
+    public int Pin(ulong address, ulong length, bool writable) =>
+        IsMapped(address, length) ? 0
+        : Array.Exists(_devices, range => range.First < address + length && range.Last >= address) ? -Errno.EFAULT
+        : Populate(address, length, writable);
 
     /// <inheritdoc/>
     public void Unpin(ulong address, ulong length)
@@ -132,6 +94,56 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
 
     /// <inheritdoc/>
     public nint HostAddress(ulong address, ref ulong length) => (nint)address;
+
+    // One call for the whole range: pages that are missing or not permitted fail it.
+    private static int Populate(ulong address, ulong length, bool writable) =>
+        Libc.Madvise((nint)address, (nuint)length, writable ? Libc.MADV_POPULATE_WRITE : Libc.MADV_POPULATE_READ) == 0 ? 0 : -Errno.EFAULT;
+
+    private static void Remove(ref Range[] ranges, Range gone)
+    {
+        if (!Array.Exists(ranges, range => range.First <= gone.Last && range.Last >= gone.First))
+        {
+            return;
+        }
+
+        List<Range> kept = new(ranges.Length + 1);
+        foreach (var range in ranges)
+        {
+            if (range.Last < gone.First || range.First > gone.Last)
+            {
+                kept.Add(range);
+                continue;
+            }
+
+            if (range.First < gone.First)
+            {
+                kept.Add(range with { Last = gone.First - 1 });
+            }
+
+            if (range.Last > gone.Last)
+            {
+                kept.Add(range with { First = gone.Last + 1 });
+            }
+        }
+
+        ranges = [.. kept];
+    }
+
+    private void Add(ref Range[] ranges, nint address, nuint length)
+    {
+        if (length == 0)
+        {
+            return;
+        }
+
+        RemoveMapping(address, length);
+        lock (_gate)
+        {
+            Range range = new((ulong)address, (ulong)address + length - 1);
+            var at = FirstAfter(ranges, range.First);
+            ranges = [.. ranges.AsSpan(0, at), range, .. ranges.AsSpan(at)];
+        }
+    }
 
     private static int FirstAfter(Range[] ranges, ulong address)
     {
@@ -201,5 +213,16 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
         }
 
         return 0;
+    }
+
+    private sealed class DevicePages(InProcessUserMemory memory) : IPageSource
+    {
+        public SimulatedProcess Process => memory.Process;
+
+        public int Pin(ulong address, ulong length, bool writable) => memory.IsMapped(address, length) ? 0 : Populate(address, length, writable);
+
+        public void Unpin(ulong address, ulong length) => memory.Unpin(address, length);
+
+        public nint HostAddress(ulong address, ref ulong length) => memory.HostAddress(address, ref length);
     }
 }

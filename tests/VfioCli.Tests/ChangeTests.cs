@@ -46,17 +46,6 @@ public class ChangeTests
     }
 
     [Fact]
-    public void VF_creation_without_room_names_what_is_scarce()
-    {
-        TestMachine machine = TestMachine.Standard();
-        machine.Tree.File("/sys/devices/pci0000:00/0000:01:00.0/sriov_totalvfs", "7\n");
-        machine.Tree.File("/sys/devices/pci0000:00/0000:01:00.0/sriov_numvfs", "0\n");
-        machine.Tree.Effects["/sys/devices/pci0000:00/0000:01:00.0/sriov_numvfs"] = static _ => -Errno.ENOSPC;
-        Vfio.Run(machine, "vf", "create", "0000:01:00.0", "7").Exits(ExitCode.Refused).Complains(
-            "0000:01:00.0: there is no room: bus numbers, address space or MSI-X vectors. Ask for fewer VFs; firmware settings (SR-IOV, ARI, above 4G decoding, MSI-X budget) or pci=realloc,assign-busses may make room.");
-    }
-
-    [Fact]
     public void A_mediated_device_is_defined_started_and_stopped()
     {
         TestMachine machine = TestMachine.Standard();

@@ -116,6 +116,7 @@ internal sealed unsafe class SimulatedKernel : IKernel
             // A mapping keeps its file open until the last page of it is gone.
             Forget(result, length);
             _mappings.Add(result, length, file.ForMapping(offset));
+            _user.AddDeviceMapping(result, length);
             file.Put();
             return result;
         }
