@@ -1,6 +1,7 @@
 using System.Globalization;
 using IommuFd.HwSim.Devices;
 using IommuFd.HwSim.Devices.Nvme;
+using IommuFd.HwSim.Devices.Pasid;
 
 namespace IommuFd.HwSim.Kernel;
 
@@ -14,7 +15,8 @@ internal static class DeviceModels
         null => new PlainFunction(function),
         "edu" => new EduDevice(Number(function, "dma_mask", (1UL << 28) - 1)),
         "nvme" => new NvmeController(function.Properties.GetValueOrDefault("file")),
-        _ => throw new TopologyException($"function {function.Address} has a model '{function.Model}'; known are: edu, nvme"),
+        "pasid" => new PasidDevice((int)Number(function, "pasid_bits", 20), Number(function, "ats", 1) != 0, Number(function, "pri", 1) != 0),
+        _ => throw new TopologyException($"function {function.Address} has a model '{function.Model}'; known are: edu, nvme, pasid"),
     };
 
     private static ulong Number(FunctionTopology function, string property, ulong missing)

@@ -17,17 +17,17 @@ internal sealed partial class IommuUnits
 
     private static Family Intel(IommuTopology iommu, PhysicalMemory memory)
     {
-        // As QEMU's unit in legacy mode offers it: no snoop control, no device TLBs.
+        // In legacy mode as QEMU's unit: no snoop control, no device TLBs. In scalable mode everything that the data book has.
         var unit = new VtdUnit(memory, new VtdOptions
         {
             AddressWidth = iommu.AddressBits,
             ScalableMode = iommu.Scalable,
-            FirstStage = false,
-            Nesting = false,
-            SecondStageDirty = false,
-            DeviceTlb = false,
-            SnoopControl = false,
-            CachingMode = true,
+            FirstStage = iommu.Scalable,
+            Nesting = iommu.Scalable,
+            SecondStageDirty = iommu.Scalable,
+            DeviceTlb = iommu.Scalable,
+            SnoopControl = iommu.Scalable,
+            CachingMode = !iommu.Scalable,
         });
         var ops = new VtdOps();
         ops.Probe(unit);

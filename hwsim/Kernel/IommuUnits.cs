@@ -64,14 +64,55 @@ internal sealed partial class IommuUnits
         bool bypasses = Unit is null || function.Topology.BypassIommu;
         function.Hardware.RequesterId = requesterId;
         function.Hardware.Unit = bypasses ? Passing ?? new NoIommuUnit(Unit!.Memory) : Unit;
+        if (!bypasses && function.Hardware is IDeviceTlb tlb)
+        {
+            Unit!.ConnectDeviceTlb(requesterId, tlb);
+        }
+
+        IommuFeatures features = bypasses ? default : Enable(function);
         return new IommuDevice(function.Name, bypasses ? null : _ops, bypasses ? null : Unit)
         {
             RequesterId = requesterId,
             Segment = function.Address.Segment,
             IsVirtualFunction = function.IsVirtual,
+            MaxPasids = features.MaxPasids,
+            PasidExecute = features.MaxPasids != 0 && (function.Read(function.Pasid + PciRegisters.PCI_PASID_CAP, 2) & 2) != 0,
+            PasidPrivileged = features.MaxPasids != 0 && (function.Read(function.Pasid + PciRegisters.PCI_PASID_CAP, 2) & 4) != 0,
+            HasDeviceTlb = features.DeviceTlb,
+            HasPageRequests = features.PageRequests,
             HasIsolatedMsi = _topology.Iommu?.InterruptRemapping ?? false,
             ReservedRegions = bypasses ? [] : Reserved(function),
         };
+    }
+
+    // intel_iommu_probe_finalize: PASID before ATS, as the PCI Express specification wants it, and page requests last; with all that the capabilities offer.
+    private IommuFeatures Enable(PciFunction function)
+    {
+        const ushort AtsEnable = 0x8000, PriEnable = 1, PriReset = 2;
+        IommuFeatures offered = _ops!.Features(Unit!);
+        int width = function.Pasid == 0 ? 0 : (int)(function.Read(function.Pasid + PciRegisters.PCI_PASID_CAP, 2) >> 8) & 0x1f;
+        var features = new IommuFeatures(
+            function.Pasid == 0 ? 0 : Math.Min(offered.MaxPasids, 1u << width),
+            offered.DeviceTlb && function.Ats != 0,
+            offered.PageRequests && function.Ats != 0 && function.Pri != 0);
+        if (features.MaxPasids != 0)
+        {
+            function.Write(function.Pasid + PciRegisters.PCI_PASID_CTRL, 2, 1 | (function.Read(function.Pasid + PciRegisters.PCI_PASID_CAP, 2) & 6));
+        }
+
+        if (features.DeviceTlb)
+        {
+            function.Write(function.Ats + PciRegisters.PCI_ATS_CTRL, 2, AtsEnable);
+        }
+
+        if (features.PageRequests)
+        {
+            function.Write(function.Pri + PciRegisters.PCI_PRI_CTRL, 2, PriReset);
+            function.Write(function.Pri + PciRegisters.PCI_PRI_ALLOC_REQ, 4, 32);
+            function.Write(function.Pri + PciRegisters.PCI_PRI_CTRL, 2, PriEnable);
+        }
+
+        return features;
     }
 
     private ReservedRegion[] Reserved(PciFunction function) =>

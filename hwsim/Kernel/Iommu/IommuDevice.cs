@@ -29,7 +29,10 @@ public class IommuDevice(string name, IommuOps? ops, object? unit)
     /// <summary>True for an SR-IOV virtual function.</summary>
     public bool IsVirtualFunction { get; init; }
 
-    /// <summary>True when the function has the page-request interface.</summary>
+    /// <summary>True when the function keeps translations of its own (ATS), and they are switched on.</summary>
+    public bool HasDeviceTlb { get; init; }
+
+    /// <summary>True when the function has the page-request interface, and it is switched on.</summary>
     public bool HasPageRequests { get; init; }
 
     /// <summary>PASIDs that device and unit can use, a power of two; 0 without PASID support.</summary>

@@ -21,6 +21,12 @@ public enum IommuCapability
     PciAtsSupported,
 }
 
+/// <summary>What a unit with its driver lets PCI functions use.</summary>
+/// <param name="MaxPasids">PASIDs, a power of two; 0 for none.</param>
+/// <param name="DeviceTlb">ATS.</param>
+/// <param name="PageRequests">PRI.</param>
+public readonly record struct IommuFeatures(uint MaxPasids, bool DeviceTlb, bool PageRequests);
+
 /// <summary>An IOMMU driver (struct iommu_ops): one per family and machine, for all units of that family.</summary>
 public abstract class IommuOps
 {
@@ -38,6 +44,10 @@ public abstract class IommuOps
 
     /// <summary>True when the driver describes its hardware (ops->hw_info).</summary>
     public virtual bool HasHardwareInfo => false;
+
+    /// <summary>What of a PCI function the driver switches on when it is found (probe_device); nothing by default.</summary>
+    /// <param name="unit">The unit in front of the function.</param>
+    public virtual IommuFeatures Features(object unit) => default;
 
     /// <summary>What the hardware can do for <paramref name="device"/>.</summary>
     public abstract bool Capable(IommuDevice device, IommuCapability capability);

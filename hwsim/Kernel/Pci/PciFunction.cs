@@ -33,6 +33,9 @@ internal sealed partial class PciFunction
         Msix = FindCapability(PCI_CAP_ID_MSIX);
         Express = FindCapability(PCI_CAP_ID_EXP);
         AdvancedFeatures = FindCapability(PCI_CAP_ID_AF);
+        Pasid = FindExtendedCapability(PCI_EXT_CAP_ID_PASID);
+        Ats = FindExtendedCapability(PCI_EXT_CAP_ID_ATS);
+        Pri = FindExtendedCapability(PCI_EXT_CAP_ID_PRI);
         Sriov = physical is null ? FindExtendedCapability(PCI_EXT_CAP_ID_SRIOV) : 0;
         int subsystem = HeaderType == 0 ? PCI_SUBSYSTEM_VENDOR_ID : FindCapability(PCI_CAP_ID_SSVID) is int at and not 0 ? at + 4 : 0;
         SubsystemVendor = subsystem == 0 ? (ushort)0 : (ushort)Read(subsystem, 2);
@@ -87,6 +90,12 @@ internal sealed partial class PciFunction
     public int AdvancedFeatures { get; }
 
     public int Sriov { get; }
+
+    public int Pasid { get; }
+
+    public int Ats { get; }
+
+    public int Pri { get; }
 
     /// <summary>PCI_EXP_TYPE_*; meaningless without <see cref="Express"/>.</summary>
     public int ExpressType => (int)((Read(Express + PCI_EXP_FLAGS, 2) >> 4) & 0xf);
@@ -240,6 +249,23 @@ internal sealed partial class PciFunction
         if (Express != 0)
         {
             _savedCapabilities[Express + PCI_EXP_DEVCTL] = Read(Express + PCI_EXP_DEVCTL, 2);
+        }
+
+        // What is behind a reset as it was before: PASID, ATS and page requests belong to the IOMMU driver.
+        if (Pasid != 0)
+        {
+            _savedCapabilities[Pasid + PCI_PASID_CTRL] = Read(Pasid + PCI_PASID_CTRL, 2);
+        }
+
+        if (Ats != 0)
+        {
+            _savedCapabilities[Ats + PCI_ATS_CTRL] = Read(Ats + PCI_ATS_CTRL, 2);
+        }
+
+        if (Pri != 0)
+        {
+            _savedCapabilities[Pri + PCI_PRI_ALLOC_REQ] = Read(Pri + PCI_PRI_ALLOC_REQ, 2);
+            _savedCapabilities[Pri + PCI_PRI_CTRL] = Read(Pri + PCI_PRI_CTRL, 2);
         }
 
         if (Msix != 0)

@@ -4,30 +4,37 @@ namespace IommuFd.HwSim.Units;
 public sealed partial class VtdUnit
 {
     private const ulong Ppr = 1, Pro = 2;
+    private bool _pageEventDue;
 
     /// <inheritdoc/>
     public override bool RequestPage(in PageRequest request)
     {
+        bool queued;
         lock (_gate)
+            queued = TryQueue(request);
+        SendPageEvent();
+        return queued;
+    }
+
+    private bool TryQueue(in PageRequest request)
+    {
+        var dma = new DmaRequest(request.RequesterId, request.Pasid, request.Address, request.Access | DmaAccess.TranslationRequest);
+        var reason = !_options.DeviceTlb || _mode == 0 ? VtdFaultReason.PageRequestInLegacyMode : VtdFaultReason.None;
+        if (reason == VtdFaultReason.None && _translationEnabled)
         {
-            var dma = new DmaRequest(request.RequesterId, request.Pasid, request.Address, request.Access | DmaAccess.TranslationRequest);
-            var reason = !_options.DeviceTlb || _mode == 0 ? VtdFaultReason.PageRequestInLegacyMode : VtdFaultReason.None;
-            if (reason == VtdFaultReason.None && _translationEnabled)
-            {
-                reason = FindContext(dma, out var context, out _);
-                if (reason == VtdFaultReason.None && !context!.Device!.PageRequests)
-                    reason = VtdFaultReason.PageRequestDisabled;
-            }
-
-            if (reason != VtdFaultReason.None)
-            {
-                RecordFault(dma, reason);
-                Answer(request, 15);
-                return false;
-            }
-
-            return Queue(request);
+            reason = FindContext(dma, out var context, out _);
+            if (reason == VtdFaultReason.None && !context!.Device!.PageRequests)
+                reason = VtdFaultReason.PageRequestDisabled;
         }
+
+        if (reason != VtdFaultReason.None)
+        {
+            RecordFault(dma, reason);
+            Answer(request, 15);
+            return false;
+        }
+
+        return Queue(request);
     }
 
     private bool Queue(in PageRequest request)
@@ -79,7 +86,20 @@ public sealed partial class VtdUnit
         else if ((control & 3UL << 30) == 1UL << 30)
         {
             control &= ~(1UL << 30);
-            SendEvent(VtdRegister.PEDATA, VtdRegister.PEADDR, VtdRegister.PEUADDR);
+            _pageEventDue = true;
         }
+    }
+
+    // The one event whose handler gives answers to devices and takes locks of its own: it goes out when the unit's lock is free.
+    private void SendPageEvent()
+    {
+        lock (_gate)
+        {
+            if (!_pageEventDue)
+                return;
+            _pageEventDue = false;
+        }
+
+        SendEvent(VtdRegister.PEDATA, VtdRegister.PEADDR, VtdRegister.PEUADDR);
     }
 }

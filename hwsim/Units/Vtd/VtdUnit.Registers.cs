@@ -37,6 +37,7 @@ public sealed partial class VtdUnit
             | (scalable << 31)                                               // SRS
             | (scalable * (ulong)(_options.PasidBits - 1) << 35)             // PSS
             | (scalable << 40)                                               // PASID
+            | ((scalable & (_options.DeviceTlb ? 1UL : 0)) << 42)            // PDS
             | (scalable << 43)                                               // SMTS
             | ((scalable & (_options.SecondStageDirty ? 1UL : 0)) << 45)     // SSADS
             | ((scalable & (_options.SecondStage ? 1UL : 0)) << 46)          // SSTS
@@ -136,6 +137,8 @@ public sealed partial class VtdUnit
                     break;
             }
         }
+
+        SendPageEvent();
     }
 
     private void GlobalCommand(uint command)

@@ -23,6 +23,7 @@ internal abstract class VtdDomain(IommuDomainType type, VtdOps owner) : IommuDom
         var driver = Vtd.DriverOf(device);
         (old as VtdDomain)?.Detach(device, IommuGroup.NoPasid);
         var rc = Compatible(driver);
+        rc = rc != 0 ? rc : CanAskForPages(device);
         return rc != 0 ? rc : Use(driver, device, IommuGroup.NoPasid);
     }
 
@@ -35,6 +36,7 @@ internal abstract class VtdDomain(IommuDomainType type, VtdOps owner) : IommuDom
         }
 
         var rc = Compatible(driver);
+        rc = rc != 0 ? rc : CanAskForPages(device);
         if (rc != 0)
         {
             return rc;
@@ -73,6 +75,9 @@ internal abstract class VtdDomain(IommuDomainType type, VtdOps owner) : IommuDom
 
     /// <summary>Writes the entries that point at the table. The gate is held.</summary>
     protected abstract int Install(VtdDriver driver, int domainId, IommuDevice device, uint pasid);
+
+    // intel_iommu_enable_iopf: a domain with a fault handler takes only devices that can ask.
+    private int CanAskForPages(IommuDevice device) => IopfHandler != null && !device.HasPageRequests ? -Errno.ENODEV : 0;
 
     private int Use(VtdDriver driver, IommuDevice device, uint pasid)
     {

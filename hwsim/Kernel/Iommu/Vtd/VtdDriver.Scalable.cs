@@ -105,6 +105,8 @@ internal sealed partial class VtdDriver
             {
                 InvalidatePasid(domainId, pasid);
             }
+
+            InvalidateDeviceTlb(device, pasid, 0, ulong.MaxValue);
         }
     }
 
@@ -150,9 +152,11 @@ internal sealed partial class VtdDriver
 
             // The directory is as large as the device's PASIDs need.
             var entriesLg2 = Math.Max(SmallestDirectoryLg2, BitOperations.Log2(Math.Max(device.MaxPasids, 1)) - 6);
-            low = _memory.Allocate(entriesLg2 + 3) | ((ulong)(entriesLg2 - 7) << 9) | (device.MaxPasids != 0 && HasPasids ? 8u : 0) | 1;
+            low = _memory.Allocate(entriesLg2 + 3) | ((ulong)(entriesLg2 - 7) << 9) | (device.MaxPasids != 0 && HasPasids ? 8u : 0)
+                | (device.HasDeviceTlb ? 4u : 0) | (device.HasPageRequests ? 16u : 0) | 1;
             _memory.Write64(context + 8, 0);
             _memory.Write64(context, low);
+            _requesters[requesterId] = device;
             if (HasCachingMode)
             {
                 InvalidateContext(granularity: 3, 0, requesterId);

@@ -4,7 +4,7 @@ using IommuFd.HwSim.Units;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The driver's side of one VT-d unit (struct intel_iommu): bring-up, domain ids, and what is common to legacy and scalable mode.</summary>
-internal sealed partial class VtdDriver
+internal sealed partial class VtdDriver : IInterruptController
 {
     // 0 is reserved by caching mode, 1 by first-stage tables.
     private const int FirstDomainId = 2;
@@ -34,6 +34,10 @@ internal sealed partial class VtdDriver
             unit.WriteRegister(VtdRegister.GCMD, 4, 1u << 26);
             enable |= 1u << 26;
             Submit(PasidCacheDescriptor | (3UL << 4), 0);
+            if (HasPageRequests)
+            {
+                EnablePageRequests(out _pageRequests);
+            }
         }
 
         InvalidateContext(granularity: 1, 0, 0);
@@ -61,6 +65,15 @@ internal sealed partial class VtdDriver
 
     /// <summary>ECAP.PASID in scalable mode.</summary>
     internal bool HasPasids => IsScalable && (Ecap & (1UL << 40)) != 0;
+
+    /// <summary>2^(ECAP.PSS + 1) in scalable mode, 0 without PASIDs.</summary>
+    internal uint MaxPasids => HasPasids ? 2u << ((int)(Ecap >> 35) & 0x1f) : 0;
+
+    /// <summary>ECAP.DT; the driver switches ATS on by itself in scalable mode only.</summary>
+    internal bool HasDeviceTlb => IsScalable && (Ecap & (1 << 2)) != 0;
+
+    /// <summary>ECAP.PRS with ECAP.PDS.</summary>
+    internal bool HasPageRequests => HasDeviceTlb && (Ecap & (1UL << 29)) != 0 && (Ecap & (1UL << 42)) != 0;
 
     /// <summary>ECAP.SSADS in scalable mode.</summary>
     internal bool HasDirtyTracking => IsScalable && (Ecap & (1UL << 45)) != 0;

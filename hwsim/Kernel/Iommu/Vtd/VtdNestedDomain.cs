@@ -57,9 +57,10 @@ internal sealed class VtdNestedDomain : VtdDomain
             {
                 foreach (var use in Units)
                 {
-                    foreach (var (_, pasid) in use.Devices)
+                    foreach (var (device, pasid) in use.Devices)
                     {
                         use.Driver.InvalidatePasidPages(use.Id, pasid, request.addr, last);
+                        use.Driver.InvalidateDeviceTlb(device, pasid, request.addr, last);
                     }
                 }
             }
@@ -79,11 +80,16 @@ internal sealed class VtdNestedDomain : VtdDomain
         {
             foreach (var use in Units)
             {
-                foreach (var (_, pasid) in use.Devices)
+                foreach (var (device, pasid) in use.Devices)
                 {
                     if (!onlyCachingMode || use.Driver.HasCachingMode)
                     {
                         use.Driver.InvalidatePasid(use.Id, pasid);
+                    }
+
+                    if (!onlyCachingMode)
+                    {
+                        use.Driver.InvalidateDeviceTlb(device, pasid, 0, ulong.MaxValue);
                     }
                 }
             }

@@ -10,7 +10,7 @@ namespace IommuFd.HwSim.Kernel;
 /// registers or its queue, all as bytes that the unit reads.
 /// </summary>
 /// <remarks>
-/// Does not model: queued invalidation in legacy mode (the registers serve), device TLBs and page requests, taking over the tables of a previous kernel, 1:1
+/// Does not model: queued invalidation in legacy mode (the registers serve) and with it device TLBs there, taking over the tables of a previous kernel, 1:1
 /// ranges of firmware in the default domain.
 /// </remarks>
 public sealed class VtdOps : IommuOps
@@ -50,8 +50,18 @@ public sealed class VtdOps : IommuOps
         IommuCapability.CacheCoherency => true,
         IommuCapability.EnforceCacheCoherency => DriverOf(device).HasSnoopControl,
         IommuCapability.DirtyTracking => DriverOf(device).HasDirtyTracking,
+        IommuCapability.PciAtsSupported => device.HasDeviceTlb,
         _ => false,
     };
+
+    /// <inheritdoc/>
+    public override IommuFeatures Features(object unit)
+    {
+        lock (_units)
+        {
+            return _units.Find(u => u.Unit == unit) is { } driver ? new(driver.MaxPasids, driver.HasDeviceTlb, driver.HasPageRequests) : default;
+        }
+    }
 
     /// <inheritdoc/>
     public override int DomainAllocPaging(IommuDevice device, uint flags, IommuUserData? data, out IommuDomain? domain)

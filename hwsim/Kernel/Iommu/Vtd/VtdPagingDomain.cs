@@ -292,6 +292,12 @@ internal sealed class VtdPagingDomain : VtdDomain
                     use.Driver.InvalidatePasidPages(use.Id, pasid, first, last);
                 }
             }
+
+            // After the unit's own cache, from which a device could fill its cache again.
+            for (var i = 0; !onlyCachingMode && i < use.Devices.Count; i++)
+            {
+                use.Driver.InvalidateDeviceTlb(use.Devices[i].Device, use.Devices[i].Pasid, first, last);
+            }
         }
 
         foreach (var nested in _nested)
