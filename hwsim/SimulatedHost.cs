@@ -34,6 +34,7 @@ public sealed class SimulatedHost : IHost
         Memory = new PhysicalMemory(new PhysicalMemoryOptions { Scattered = seed != 0, Seed = seed });
         _table = new DescriptorTable(_real);
         var process = new MachineProcess(topology.Process, _table);
+        Process = process;
         var user = new InProcessUserMemory(process);
         Kernel = new SimulatedKernel(_real, _tree, _table, process, user);
         Sysfs = new SimulatedSysfs(_tree);
@@ -88,6 +89,12 @@ public sealed class SimulatedHost : IHost
     /// <summary>The directories and files of the machine.</summary>
     internal FileTree Tree => _tree;
 
+    /// <summary>The process that uses the machine.</summary>
+    public SimulatedProcess Process { get; }
+
+    /// <summary>The IOMMU core's view of a function; null where there is none.</summary>
+    public IommuDevice? IommuDevice(string address) => _bus.Find(address)?.Iommu;
+
     /// <summary>VFIO of the machine.</summary>
     internal VfioCore Vfio => _vfio;
 
@@ -129,9 +136,11 @@ public sealed class SimulatedHost : IHost
         if (!Topology.Without.Contains("iommufd"))
         {
             system.AddFlag("iommufd", "allow_unsafe_interrupts", () => Iommufd.AllowUnsafeInterrupts, value => Iommufd.AllowUnsafeInterrupts = value);
-            _tree.Add(_tree.Directory("/dev"), "iommu", new DeviceNode(0x1b0, 10, 256, (int _, out SimulatedFile? file) =>
+            _vfio.Rfc = Topology.Dialect == "rfc" ? new RfcModule(Iommufd) : null;
+            uint mode = _vfio.Rfc is null ? 0x1b0u : 0x1b6;
+            _tree.Add(_tree.Directory("/dev"), "iommu", new DeviceNode(mode, 10, 256, (int _, out SimulatedFile? file) =>
             {
-                file = Iommufd.Open();
+                file = _vfio.Rfc is { } rfc ? rfc.Open() : Iommufd.Open();
                 return 0;
             }));
         }

@@ -17,16 +17,16 @@ internal sealed partial class IommuUnits
 
     private static Family Intel(IommuTopology iommu, PhysicalMemory memory)
     {
-        // In legacy mode as QEMU's unit: no snoop control, no device TLBs. In scalable mode everything that the data book has.
+        // In legacy mode as QEMU's unit: no snoop control, no device TLBs. In scalable mode everything that the data book has and the topology leaves.
         var unit = new VtdUnit(memory, new VtdOptions
         {
             AddressWidth = iommu.AddressBits,
             ScalableMode = iommu.Scalable,
-            FirstStage = iommu.Scalable,
-            Nesting = iommu.Scalable,
-            SecondStageDirty = iommu.Scalable,
-            DeviceTlb = iommu.Scalable,
-            SnoopControl = iommu.Scalable,
+            FirstStage = iommu.Has("first-stage"),
+            Nesting = iommu.Has("nesting"),
+            SecondStageDirty = iommu.Has("dirty-tracking"),
+            DeviceTlb = iommu.Has("device-tlb"),
+            SnoopControl = iommu.Has("snoop-control"),
             CachingMode = !iommu.Scalable,
         });
         var ops = new VtdOps();

@@ -17,6 +17,11 @@ public sealed record Topology
     /// <summary>What /proc/sys/kernel/osrelease says.</summary>
     public string KernelRelease { get; init; } = "7.3.4";
 
+    /// <summary>
+    /// What /dev/iommu and /dev/vfio/devices speak: <c>mainline</c>, or <c>rfc</c>, the "/dev/iommu uAPI proposal" of 2021. Both have commands of the same numbers.
+    /// </summary>
+    public string Dialect { get; init; } = "mainline";
+
     /// <summary>What /proc/cmdline says.</summary>
     public string CommandLine { get; init; } = "";
 
@@ -107,6 +112,11 @@ public sealed record IommuTopology
     /// <summary>True for the mode with PASIDs (VT-d scalable mode).</summary>
     public bool Scalable { get; init; }
 
+    /// <summary>
+    /// What a VT-d unit in scalable mode does not have: <c>first-stage</c>, <c>nesting</c>, <c>dirty-tracking</c>, <c>device-tlb</c>, <c>snoop-control</c>.
+    /// </summary>
+    public IReadOnlyList<string> Lacks { get; init; } = [];
+
     /// <summary>Width of an I/O virtual address in bits.</summary>
     public int AddressBits { get; init; } = 48;
 
@@ -115,6 +125,9 @@ public sealed record IommuTopology
 
     /// <summary>False when DMA cannot be made cache coherent; VFIO then refuses every device. Only <c>riscv</c> looks at it.</summary>
     public bool CacheCoherent { get; init; } = true;
+
+    /// <summary>True when the unit is in scalable mode and does not lack a part.</summary>
+    internal bool Has(string part) => Scalable && !Lacks.Contains(part);
 }
 
 /// <summary>Who uses the machine.</summary>

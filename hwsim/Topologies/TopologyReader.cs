@@ -11,7 +11,7 @@ internal static class TopologyReader
     public static Topology Read(JsonElement root)
     {
         var at = new Place(root, "the topology");
-        at.Only("name", "description", "kernel", "commandLine", "iommu", "without", "parameters", "process", "iomem", "files", "links", "holders", "functions");
+        at.Only("name", "description", "kernel", "dialect", "commandLine", "iommu", "without", "parameters", "process", "iomem", "files", "links", "holders", "functions");
         FunctionTopology[] functions = [.. at.Items("functions", required: true).Select(ReadFunction).OrderBy(static f => f.Address, StringComparer.Ordinal)];
         for (int i = 1; i < functions.Length; i++)
         {
@@ -32,6 +32,7 @@ internal static class TopologyReader
             Name = at.Text("name") ?? throw at.Missing("name"),
             Description = at.Text("description") ?? "",
             KernelRelease = at.Text("kernel") ?? "7.3.4",
+            Dialect = at.OneOf("dialect", "mainline", "rfc"),
             CommandLine = at.Text("commandLine") ?? "",
             Iommu = at.Object("iommu") is { } iommu ? ReadIommu(iommu) : null,
             Without = without,
@@ -47,11 +48,12 @@ internal static class TopologyReader
 
     private static IommuTopology ReadIommu(Place at)
     {
-        at.Only("kind", "scalable", "addressBits", "interruptRemapping", "cacheCoherent");
+        at.Only("kind", "scalable", "lacks", "addressBits", "interruptRemapping", "cacheCoherent");
         return new IommuTopology
         {
             Kind = at.Text("kind") ?? throw at.Missing("kind"),
             Scalable = at.Flag("scalable") ?? false,
+            Lacks = at.Texts("lacks", "first-stage", "nesting", "dirty-tracking", "device-tlb", "snoop-control"),
             AddressBits = (int)(at.Number("addressBits", 64) ?? 48),
             InterruptRemapping = at.Flag("interruptRemapping") ?? true,
             CacheCoherent = at.Flag("cacheCoherent") ?? true,
@@ -168,6 +170,26 @@ internal static class TopologyReader
         }
 
         public string? Text(string field) => Get(field, JsonValueKind.String) is { } value ? value.GetString() : null;
+
+        // The first choice is what a missing field means.
+        public string OneOf(string field, params ReadOnlySpan<string> choices) => Text(field) is not { } text ? choices[0]
+            : choices.Contains(text) ? text
+            : throw new TopologyException($"{Name}: '{field}' is '{text}'; known are {string.Join(", ", choices!)}");
+
+        // A list of words out of a few.
+        public string[] Texts(string field, params ReadOnlySpan<string> choices)
+        {
+            string[] texts = Texts(field);
+            foreach (string text in texts)
+            {
+                if (!choices.Contains(text))
+                {
+                    throw new TopologyException($"{Name}: '{field}' has '{text}'; known are {string.Join(", ", choices!)}");
+                }
+            }
+
+            return texts;
+        }
 
         public bool? Flag(string field) => !Element.TryGetProperty(field, out JsonElement value) ? null : value.ValueKind switch
         {

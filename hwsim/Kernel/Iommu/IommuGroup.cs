@@ -69,6 +69,18 @@ public sealed partial class IommuGroup(int id)
         }
     }
 
+    /// <summary>False while a driver of the host uses a member's DMA, so that the group cannot be handed out.</summary>
+    public bool IsViable
+    {
+        get
+        {
+            lock (_mutex)
+            {
+                return _ownerCount == 0 || _owner != null;
+            }
+        }
+    }
+
     /// <summary>A device appears on its bus; it gets the group's domain, the first one makes the default domain.</summary>
     /// <returns>0, or the driver's error.</returns>
     public int AddDevice(IommuDevice device)

@@ -175,8 +175,8 @@ public sealed unsafe partial class IommufdContext
         return rc;
     }
 
-    // iopt_map_user_pages
-    private int MapUserPages(IoPagetable pagetable, IUserMemory user, ulong address, ulong length, ref ulong iova, IommuProt prot, bool automatic)
+    /// <summary>Maps memory of the process (iopt_map_user_pages).</summary>
+    internal int MapUserPages(IoPagetable pagetable, IUserMemory user, ulong address, ulong length, ref ulong iova, IommuProt prot, bool automatic)
     {
         if (address + length < address)
         {

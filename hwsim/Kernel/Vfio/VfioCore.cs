@@ -48,6 +48,9 @@ internal sealed class VfioCore
     /// <summary>Waits for the eventfds that users hand in.</summary>
     public EventfdWatcher Watcher { get; }
 
+    /// <summary>The /dev/iommu of the proposal, when the machine has that one instead of iommufd; then device nodes speak its dialect.</summary>
+    public RfcModule? Rfc { get; set; }
+
     /// <summary>CONFIG_VFIO_DEVICE_CDEV.</summary>
     public bool HasCdev { get; }
 
@@ -317,7 +320,7 @@ internal sealed class VfioCore
             return -Errno.EPERM;
         }
 
-        file = new VfioDeviceFile(device, null);
+        file = Rfc is { } rfc ? new RfcDeviceFile(device, rfc) : new VfioDeviceFile(device, null);
         return 0;
     }
 }

@@ -146,6 +146,21 @@ internal abstract class VfioDevice(VfioCore core, string name, IommuDevice iommu
         OpenCount--;
     }
 
+    /// <summary>Opens the device for a file that owns the group's DMA by itself. The set's lock is held.</summary>
+    public int OpenOwned()
+    {
+        int error = OpenDevice();
+        OpenCount = error < 0 ? 0 : 1;
+        return error;
+    }
+
+    /// <summary>Undoes <see cref="OpenOwned"/>. The set's lock is held.</summary>
+    public void CloseOwned()
+    {
+        CloseDevice();
+        OpenCount = 0;
+    }
+
     /// <summary>vfio_iommufd_physical_bind and its kin.</summary>
     protected virtual int BindIommufd(VfioDeviceFile file)
     {

@@ -100,7 +100,7 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
         return request switch
         {
             Vfio.VFIO_DEVICE_FEATURE => VfioFeatures.Ioctl(Device, argument, user),
-            Vfio.VFIO_DEVICE_GET_REGION_INFO => RegionInfo(argument, user),
+            Vfio.VFIO_DEVICE_GET_REGION_INFO => RegionInfo(Device, argument, user),
             _ => Device.Ioctl(request, argument, user),
         };
     }
@@ -384,7 +384,8 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
         return user.CopyFrom(argument + minimum, (byte*)target + minimum, withPasid - minimum) < 0 ? -Errno.EFAULT : 0;
     }
 
-    private int RegionInfo(ulong argument, IUserMemory user)
+    /// <summary>VFIO_DEVICE_GET_REGION_INFO, with the capabilities behind the struct.</summary>
+    internal static int RegionInfo(VfioDevice device, ulong argument, IUserMemory user)
     {
         vfio_region_info info;
         uint size = (uint)sizeof(vfio_region_info);
@@ -399,7 +400,7 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
         }
 
         var capabilities = new List<byte[]>();
-        int error = Device.RegionInfo(ref info, capabilities);
+        int error = device.RegionInfo(ref info, capabilities);
         if (error < 0)
         {
             return error;

@@ -1,0 +1,45 @@
+namespace IommuFd.HwSim.Kernel;
+
+/// <summary>The proposed /dev/iommu of one machine: what all of its open files share.</summary>
+/// <remarks>
+/// One lock puts all commands of the dialect in order. Does not model: page tables shared with a CPU (out of the proposal's scope), sub-groups, page-granular
+/// enforced snooping, the bulk cache flush.
+/// </remarks>
+internal sealed class RfcModule(IommufdModule iommufd)
+{
+    private readonly Dictionary<(IommuGroup Group, uint Pasid), RfcSlot> _slots = [];
+
+    /// <summary>Held by every command.</summary>
+    internal Lock Lock { get; } = new();
+
+    /// <summary>Bind devices whose interrupts the platform cannot isolate (module parameter allow_unsafe_interrupts).</summary>
+    internal bool AllowUnsafeInterrupts => iommufd.AllowUnsafeInterrupts;
+
+    /// <summary>The pools that the address maps of an open file take their areas and pages from.</summary>
+    internal IommufdContext OpenPools() => iommufd.Open();
+
+    /// <summary>Opens /dev/iommu.</summary>
+    internal RfcContext Open() => new(this);
+
+    /// <summary>The slot of a requester id, or of one of its PASIDs. The lock is held.</summary>
+    /// <param name="group">The devices that the requester id cannot be told apart from.</param>
+    /// <param name="pasid">The physical PASID; <see cref="IommuGroup.NoPasid"/> for requests without one.</param>
+    internal RfcSlot SlotOf(IommuGroup group, uint pasid)
+    {
+        if (!_slots.TryGetValue((group, pasid), out RfcSlot? slot))
+        {
+            _slots[(group, pasid)] = slot = new RfcSlot(group, pasid);
+        }
+
+        return slot;
+    }
+
+    /// <summary>Forgets a slot that nothing is attached to. The lock is held.</summary>
+    internal void Release(RfcSlot slot)
+    {
+        if (slot.Effective is null && slot.Group is not null)
+        {
+            _slots.Remove((slot.Group, slot.Pasid));
+        }
+    }
+}

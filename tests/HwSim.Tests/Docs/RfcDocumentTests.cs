@@ -1,0 +1,44 @@
+using Xunit;
+
+namespace HwSim.Tests.Docs;
+
+/// <summary>docs/rfc-v2.md says what the tests show.</summary>
+public sealed class RfcDocumentTests
+{
+    [Fact]
+    public void The_tables_of_the_document_are_those_of_the_tests()
+    {
+        string root = Root();
+        string path = Path.Combine(root, "docs", "rfc-v2.md"), document = File.ReadAllText(path);
+        var tests = RfcTable.Find(Path.Combine(root, "tests"));
+        string wanted = RfcTable.Fill(document, tests);
+        if (Environment.GetEnvironmentVariable("IOMMUFD_WRITE_DOCS") == "1")
+        {
+            File.WriteAllText(path, wanted);
+            return;
+        }
+
+        Assert.True(wanted == document, "docs/rfc-v2.md is not what the tests say; make it anew with IOMMUFD_WRITE_DOCS=1 dotnet test tests/HwSim.Tests");
+    }
+
+    [Fact]
+    public void Every_trait_names_a_row_and_every_row_is_there_once()
+    {
+        string root = Root();
+        string[] rows = [.. RfcTable.Rows(File.ReadAllText(Path.Combine(root, "docs", "rfc-v2.md")))];
+        Assert.Equal(rows.Distinct(), rows);
+        Assert.Empty(RfcTable.Find(Path.Combine(root, "tests")).Select(static t => RfcTable.RowOf(t.Value)).Except(rows));
+    }
+
+    private static string Root()
+    {
+        string root = AppContext.BaseDirectory;
+        while (root is not "" && !File.Exists(Path.Combine(root, "docs", "rfc-v2.md")))
+        {
+            root = Path.GetDirectoryName(root) ?? "";
+        }
+
+        Assert.SkipWhen(root == "", "the documentation is not where only the binaries are");
+        return root;
+    }
+}
