@@ -109,25 +109,45 @@ public sealed unsafe class LinuxSysfs : ISysfs
     /// <inheritdoc/>
     public int List(string path, out string[] names)
     {
-        try
+        names = [];
+        int fd = Libc.Open(path, Libc.O_RDONLY | Libc.O_DIRECTORY | Libc.O_CLOEXEC, 0);
+        if (fd < 0)
         {
-            names = [.. Directory.EnumerateFileSystemEntries(path).Select(static entry => Path.GetFileName(entry)).Order(StringComparer.Ordinal)];
-            return names.Length;
+            return -Marshal.GetLastPInvokeError();
         }
-        catch (DirectoryNotFoundException)
+
+        const int size = 32768, lengthAt = 16, nameAt = 19; // struct linux_dirent64
+        byte[] buffer = new byte[size];
+        List<string> found = [];
+        fixed (byte* records = buffer)
         {
-            names = [];
-            return Status(path, out _) is int status and < 0 ? status : -Errno.ENOTDIR;
-        }
-        catch (UnauthorizedAccessException)
-        {
-            names = [];
-            return -Errno.EACCES;
-        }
-        catch (IOException)
-        {
-            names = [];
-            return -Errno.EIO;
+            while (true)
+            {
+                // SAFETY: the kernel writes whole records into the buffer, each with its length and a name that ends with a zero byte.
+                nint length = Libc.Syscall(Libc.SYS_getdents64, fd, (nint)records, size, 0, 0, 0);
+                int errno = length < 0 ? Marshal.GetLastPInvokeError() : 0;
+                if (length <= 0)
+                {
+                    _ = Libc.Close(fd);
+                    if (errno != 0)
+                    {
+                        return -errno;
+                    }
+
+                    names = [.. found];
+                    Array.Sort(names, StringComparer.Ordinal);
+                    return names.Length;
+                }
+
+                for (nint at = 0; at < length; at += *(ushort*)(records + at + lengthAt))
+                {
+                    string name = Marshal.PtrToStringUTF8((nint)(records + at + nameAt))!;
+                    if (name is not ("." or ".."))
+                    {
+                        found.Add(name);
+                    }
+                }
+            }
         }
     }
 

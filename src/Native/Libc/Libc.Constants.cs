@@ -33,4 +33,9 @@ public static partial class Libc
     internal static nint SYS_process_vm_readv => RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 310 : 270;
 
     internal static nint SYS_process_vm_writev => RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 311 : 271;
+
+    internal static nint SYS_getdents64 => RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 217 : 61;
+
+    // Arm kept the values that it had before there were generic ones.
+    internal static int O_DIRECTORY => RuntimeInformation.ProcessArchitecture == Architecture.Arm64 ? 0x4000 : 0x10000;
 }
