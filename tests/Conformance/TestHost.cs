@@ -23,7 +23,8 @@ internal sealed class TestHost : IDisposable
             "kernel" => true,
             _ => throw new InvalidOperationException($"CONFORMANCE_HOST is '{name}'; it is sim or kernel"),
         };
-        Host = IsKernel ? new LinuxHost() : new SimulatedHost(Topology.ByName(Environment.GetEnvironmentVariable("CONFORMANCE_TOPOLOGY") ?? "intel"));
+        Host = CommandLog.Over(
+            IsKernel ? new LinuxHost() : new SimulatedHost(Topology.ByName(Environment.GetEnvironmentVariable("CONFORMANCE_TOPOLOGY") ?? "intel")));
         Need(Host.Sysfs.Status("/dev/iommu", out _) == 0, "there is no /dev/iommu");
     }
 
