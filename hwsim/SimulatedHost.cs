@@ -1,4 +1,5 @@
 using IommuFd.HwSim.Devices;
+using IommuFd.HwSim.Foreign;
 using IommuFd.HwSim.Kernel;
 using IommuFd.HwSim.Units;
 using IommuFd.Native;
@@ -25,18 +26,19 @@ public sealed class SimulatedHost : IHost
     /// <summary>Boots a machine: buses are scanned, the IOMMU translates, drivers have bound.</summary>
     /// <param name="topology">The machine.</param>
     /// <param name="seed">Chooses what is not determined otherwise: 0 keeps large pages possible, any other value scatters physical memory.</param>
+    /// <param name="faults">Makes calls fail; null for a machine where nothing can.</param>
     /// <exception cref="TopologyException">The topology names something that does not exist.</exception>
-    public SimulatedHost(Topology topology, ulong seed = 0)
+    public SimulatedHost(Topology topology, ulong seed = 0, FailNth? faults = null)
     {
         ArgumentNullException.ThrowIfNull(topology);
         Topology = topology;
         Seed = seed;
         Memory = new PhysicalMemory(new PhysicalMemoryOptions { Scattered = seed != 0, Seed = seed });
         _table = new DescriptorTable(_real);
-        var process = new MachineProcess(topology.Process, _table);
+        var process = new MachineProcess(topology.Process, _table, faults);
         Process = process;
-        var user = new InProcessUserMemory(process);
-        Kernel = new SimulatedKernel(_real, _tree, _table, process, user);
+        Kernel = new SimulatedKernel(_real, _tree, _table, process, new InProcessUserMemory(process), faults);
+        Memory.Faults = faults;
         Sysfs = new SimulatedSysfs(_tree);
 
         IommuUnits units = new(topology, Memory, _tree);
@@ -113,6 +115,19 @@ public sealed class SimulatedHost : IHost
 
         device.SignalError();
         return true;
+    }
+
+    /// <summary>What the process holds: pages that are pinned and charged, and its open files with what they hold. For finding what a call or a program left behind.</summary>
+    /// <returns>One line each; the same text for the same state.</returns>
+    public string DescribeHoldings()
+    {
+        List<string> lines = [$"{Process.PinnedPages.Pages} pages pinned, {Process.LockedPages.Pages} charged to the process, {Process.User.LockedPages.Pages} to its user"];
+        foreach ((int descriptor, SimulatedFile file) in _table.All())
+        {
+            lines.Add($"{descriptor}: {LeakReport.Describe(file) ?? file.GetType().Name}");
+        }
+
+        return string.Join('\n', lines);
     }
 
     /// <summary>Closes what is still open and frees the machine's memory. No call may be running.</summary>

@@ -25,6 +25,9 @@ public sealed unsafe partial class PhysicalMemory
     /// <summary>Bytes of the arena that were ever handed out: the host memory it may occupy.</summary>
     public ulong HighWaterBytes => _arenaTop;
 
+    /// <summary>Makes allocations fail; null when none does.</summary>
+    internal Kernel.FailNth? Faults { get; set; }
+
     /// <summary>Allocates naturally aligned, zeroed memory in the arena: table pages, queues, a device's structures.</summary>
     /// <param name="sizeLg2">log2 of the size in bytes, at most 21; below 12 counts as 12.</param>
     /// <param name="zero">False when the caller overwrites every byte; the content is then undefined.</param>
@@ -34,6 +37,8 @@ public sealed unsafe partial class PhysicalMemory
         var order = Math.Max(sizeLg2, 12) - 12;
         ArgumentOutOfRangeException.ThrowIfGreaterThan(order, MaxOrder, nameof(sizeLg2));
         var size = PageSize << order;
+        if (Faults is { } faults && faults.MustFail())
+            return 0;
         lock (_gate)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);

@@ -1,4 +1,5 @@
 using IommuFd.HwSim;
+using IommuFd.HwSim.Kernel;
 using IommuFd.Native;
 using Xunit;
 
@@ -23,8 +24,7 @@ internal sealed class TestHost : IDisposable
             "kernel" => true,
             _ => throw new InvalidOperationException($"CONFORMANCE_HOST is '{name}'; it is sim or kernel"),
         };
-        Host = CommandLog.Over(
-            IsKernel ? new LinuxHost() : new SimulatedHost(Topology.ByName(Environment.GetEnvironmentVariable("CONFORMANCE_TOPOLOGY") ?? "intel")));
+        Host = CommandLog.Over(IsKernel ? new LinuxHost() : Simulated());
         Need(Host.Sysfs.Status("/dev/iommu", out _) == 0, "there is no /dev/iommu");
     }
 
@@ -64,6 +64,18 @@ internal sealed class TestHost : IDisposable
         {
             Assert.Skip(otherwise);
         }
+    }
+
+    /// <summary>Skips the test where the IOMMU is of another family: what it asserts is VT-d's.</summary>
+    public void NeedVtd() => Need(Exists("/sys/class/iommu/dmar0"), "asserts what VT-d's driver does; the IOMMU is of another family");
+
+    /// <summary>Skips the test unless the VT-d unit is one without nesting and snoop control, as QEMU 10 offers it.</summary>
+    public void NeedPlainVtd()
+    {
+        const ulong snoopControl = 1 << 7, nesting = 1 << 26;
+        NeedVtd();
+        ulong ecap = ulong.Parse(Read("/sys/class/iommu/dmar0/intel-iommu/ecap"), System.Globalization.NumberStyles.HexNumber, System.Globalization.CultureInfo.InvariantCulture);
+        Need((ecap & (snoopControl | nesting)) == 0, "asserts what VT-d's driver refuses on a unit without nesting and snoop control; this one has them");
     }
 
     public static string Path(string device, string attribute) => $"/sys/bus/pci/devices/{device}/{attribute}";
@@ -216,6 +228,19 @@ internal sealed class TestHost : IDisposable
         }
 
         Host.Dispose();
+    }
+
+    // CONFORMANCE_TOPOLOGY chooses the machine; with CONFORMANCE_FAIL_NTH=1 every ioctl fails in every way before it succeeds.
+    private static IHost Simulated()
+    {
+        Topology topology = Topology.ByName(Environment.GetEnvironmentVariable("CONFORMANCE_TOPOLOGY") ?? "intel");
+        if (Environment.GetEnvironmentVariable("CONFORMANCE_FAIL_NTH") != "1")
+        {
+            return new SimulatedHost(topology);
+        }
+
+        var faults = new FailNth();
+        return new FailNthHost(new SimulatedHost(topology, faults: faults), faults);
     }
 
     // The next test finds every device as the machine booted.

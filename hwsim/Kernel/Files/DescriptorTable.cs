@@ -123,6 +123,19 @@ internal sealed class DescriptorTable(LinuxKernel real)
         }
     }
 
+    /// <summary>The open files by number.</summary>
+    public IEnumerable<(int Descriptor, SimulatedFile File)> All()
+    {
+        SimulatedFile?[] files = Volatile.Read(ref _files);
+        for (int i = 0; i < files.Length; i++)
+        {
+            if (files[i] is { } file)
+            {
+                yield return (i, file);
+            }
+        }
+    }
+
     /// <summary>Closes everything that is still open.</summary>
     public void CloseAll()
     {

@@ -1,3 +1,4 @@
+using IommuFd.Native;
 using Libc = IommuFd.Native.Libc;
 
 namespace IommuFd.HwSim.Kernel;
@@ -6,13 +7,15 @@ namespace IommuFd.HwSim.Kernel;
 internal sealed class MachineProcess : SimulatedProcess
 {
     private readonly DescriptorTable _table;
+    private readonly FailNth? _faults;
     private readonly bool _privileged;
     private ulong _memoryLock;
 
-    public MachineProcess(ProcessTopology topology, DescriptorTable table)
+    public MachineProcess(ProcessTopology topology, DescriptorTable table, FailNth? faults)
         : base(new SimulatedUser(topology.UserId))
     {
         _table = table;
+        _faults = faults;
         _privileged = topology.Privileged;
         _memoryLock = topology.MemoryLock;
     }
@@ -40,7 +43,22 @@ internal sealed class MachineProcess : SimulatedProcess
     }
 
     /// <inheritdoc/>
-    public override int InstallFile(SimulatedFile file) => _table.Install(file);
+    public override int InstallFile(SimulatedFile file)
+    {
+        if (_faults is null)
+        {
+            return _table.Install(file);
+        }
+
+        if (_faults.MustFail())
+        {
+            return -Errno.EMFILE;
+        }
+
+        int descriptor = _table.Install(file);
+        _faults.IsCommitted = descriptor >= 0;
+        return descriptor;
+    }
 
     /// <inheritdoc/>
     public override SimulatedFile? GetFile(int descriptor) => _table.Get(descriptor);

@@ -13,16 +13,18 @@ internal sealed unsafe class SimulatedKernel : IKernel
     private readonly FileTree _tree;
     private readonly DescriptorTable _table;
     private readonly MachineProcess _process;
-    private readonly InProcessUserMemory _user;
+    private readonly InProcessUserMemory _known;
+    private readonly IUserMemory _user;
     private readonly FileMappings _mappings = new();
 
-    public SimulatedKernel(LinuxKernel real, FileTree tree, DescriptorTable table, MachineProcess process, InProcessUserMemory user)
+    public SimulatedKernel(LinuxKernel real, FileTree tree, DescriptorTable table, MachineProcess process, InProcessUserMemory user, FailNth? faults)
     {
         _real = real;
         _tree = tree;
         _table = table;
         _process = process;
-        _user = user;
+        _known = user;
+        _user = faults is null ? user : new FailingUserMemory(user, faults);
     }
 
     /// <inheritdoc/>
@@ -116,7 +118,7 @@ internal sealed unsafe class SimulatedKernel : IKernel
             // A mapping keeps its file open until the last page of it is gone.
             Forget(result, length);
             _mappings.Add(result, length, file.ForMapping(offset));
-            _user.AddDeviceMapping(result, length);
+            _known.AddDeviceMapping(result, length);
             file.Put();
             return result;
         }
@@ -128,7 +130,7 @@ internal sealed unsafe class SimulatedKernel : IKernel
             Forget(result, length);
             if ((flags & Libc.MAP_ANONYMOUS) != 0 && (protection & readWrite) == readWrite)
             {
-                _user.AddMapping(result, length);
+                _known.AddMapping(result, length);
             }
         }
 
@@ -138,7 +140,7 @@ internal sealed unsafe class SimulatedKernel : IKernel
     /// <inheritdoc/>
     public int Munmap(nint address, nuint length)
     {
-        _user.RemoveMapping(address, length);
+        _known.RemoveMapping(address, length);
         int result = _real.Munmap(address, length);
         if (result == 0)
         {
@@ -334,7 +336,7 @@ internal sealed unsafe class SimulatedKernel : IKernel
 
     private void Forget(nint address, nuint length)
     {
-        _user.RemoveMapping(address, length);
+        _known.RemoveMapping(address, length);
         _mappings.Remove(address, length);
     }
 }

@@ -48,7 +48,14 @@ internal static unsafe partial class VfioFeatures
             result = migration.SetMigrationState((vfio_device_mig_state)state.device_state, out stream);
         }
 
+        // Whether the answer can be written is known before there is a descriptor to take back; the new state stays.
         state.data_fd = -1;
+        if (user.CopyTo(data, &state, length) < 0)
+        {
+            stream?.Put();
+            return -Errno.EFAULT;
+        }
+
         if (stream is not null)
         {
             int descriptor = device.Core.Process.InstallFile(stream);
@@ -59,9 +66,10 @@ internal static unsafe partial class VfioFeatures
             }
 
             state.data_fd = descriptor;
+            _ = user.CopyTo(data, &state, length);
         }
 
-        return user.CopyTo(data, &state, length) < 0 ? -Errno.EFAULT : result;
+        return result;
     }
 
     private static int MigrationDataSize(VfioDevice device, uint flags, ulong data, uint size, IUserMemory user)

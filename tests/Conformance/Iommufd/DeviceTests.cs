@@ -30,6 +30,7 @@ public sealed unsafe class DeviceTests : IDisposable
     [Fact]
     public void Attaching_reserves_the_interrupt_window_and_what_the_table_cannot_hold()
     {
+        _t.NeedVtd();
         uint ioas = _c.IoasAlloc();
         (int device, _) = Bind(_t.Single);
         int hwpt = _t.Attach(device, (int)ioas);
@@ -51,6 +52,7 @@ public sealed unsafe class DeviceTests : IDisposable
     [Fact]
     public void A_mapping_in_the_interrupt_window_keeps_a_device_out()
     {
+        _t.NeedVtd();
         uint ioas = _c.IoasAlloc();
         (int device, _) = Bind(_t.Single);
         Ok(_c.Map(ioas, (ulong)_t.Pages(1), Page, MsiLast - Page + 1));
@@ -109,6 +111,7 @@ public sealed unsafe class DeviceTests : IDisposable
     [Fact]
     public void A_table_by_hand_is_used_as_it_is()
     {
+        _t.NeedVtd();
         uint ioas = _c.IoasAlloc();
         (int device, uint id) = Bind(_t.Single);
         uint hwpt = _c.HwptAlloc(id, ioas);
@@ -148,11 +151,12 @@ public sealed unsafe class DeviceTests : IDisposable
     [Fact]
     public void Hardware_info_is_of_vtd()
     {
+        _t.NeedPlainVtd();
         (_, uint id) = Bind(_t.Single);
         iommu_hw_info_vtd vtd;
         var info = new iommu_hw_info { dev_id = id, data_len = (uint)sizeof(iommu_hw_info_vtd), data_uptr = (ulong)(&vtd) };
         Ok(_c.Call(Iommufd.IOMMU_GET_HW_INFO, ref info));
-        TestHost.Need(info.out_data_type == 1, "the unit is not VT-d");
+        Assert.Equal(1u, info.out_data_type);
         Assert.Equal((24u, (byte)0), (info.data_len, info.out_max_pasid_log2));
         Assert.Equal((ulong)iommufd_hw_capabilities.IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, info.out_capabilities);
         Assert.Equal((1u, 0u), (vtd.flags, vtd.__reserved));
@@ -171,6 +175,7 @@ public sealed unsafe class DeviceTests : IDisposable
     [InlineData(16u, EOPNOTSUPP)]
     public void Flags_of_a_table_on_this_unit(uint flags, int errno)
     {
+        _t.NeedPlainVtd();
         uint ioas = _c.IoasAlloc();
         (_, uint id) = Bind(_t.Single);
         Assert.Equal(-errno, _c.HwptAlloc(id, ioas, flags, out _));
@@ -179,6 +184,7 @@ public sealed unsafe class DeviceTests : IDisposable
     [Fact]
     public void Driver_data_and_nesting_are_not_for_this_unit()
     {
+        _t.NeedPlainVtd();
         uint ioas = _c.IoasAlloc();
         (_, uint id) = Bind(_t.Single);
         ulong data = 0;
@@ -194,6 +200,7 @@ public sealed unsafe class DeviceTests : IDisposable
     [Fact]
     public void Interrupts_of_the_emulated_container_are_coherent_as_the_unit_is()
     {
+        _t.NeedPlainVtd();
         uint ioas = _c.IoasAlloc();
         (int device, _) = Bind(_t.Single);
         _t.Attach(device, (int)ioas);

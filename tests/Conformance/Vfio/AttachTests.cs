@@ -248,6 +248,7 @@ public sealed unsafe class AttachTests : IDisposable
     [Fact]
     public void The_IOMMU_describes_itself()
     {
+        _t.NeedVtd();
         int device = _t.OpenDevice(_t.Single), iommufd = _t.OpenIommu();
         int id = _t.Bind(device, iommufd);
         iommu_hw_info info = new() { size = (uint)sizeof(iommu_hw_info), dev_id = (uint)id };

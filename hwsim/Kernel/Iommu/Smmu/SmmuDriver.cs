@@ -1,4 +1,5 @@
 using IommuFd.HwSim.Units;
+using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
@@ -76,7 +77,8 @@ internal sealed partial class SmmuDriver
     internal void FreeVmid(int id) => Release(_vmids, id);
 
     /// <summary>Writes a stream table entry and has it read again. Word 0 is written last.</summary>
-    internal void SetStream(ushort stream, ReadOnlySpan<ulong> words)
+    /// <returns>0, or -ENOMEM when there is no memory for the table.</returns>
+    internal int SetStream(ushort stream, ReadOnlySpan<ulong> words)
     {
         lock (_lock)
         {
@@ -86,6 +88,11 @@ internal sealed partial class SmmuDriver
             {
                 // A table of aborting entries: valid, configuration 0.
                 second = _memory.Allocate(Split + 6);
+                if (second == 0)
+                {
+                    return -Errno.ENOMEM;
+                }
+
                 for (ulong i = 0; i < 1 << Split; i++)
                 {
                     _memory.Write64(second + (i * 64), 1);
@@ -103,6 +110,7 @@ internal sealed partial class SmmuDriver
 
             Command(0x03 | ((ulong)stream << 32), 1);
             Command(0x46, 0);
+            return 0;
         }
     }
 

@@ -22,18 +22,24 @@ internal sealed class SmmuNestedDomain(SmmuOps owner, SmmuViommu viommu, ulong w
             return rc;
         }
 
+        int error;
         ReadOnlySpan<ulong> stage2 = viommu.Stage2.StreamEntry;
         switch (config)
         {
             case 5:
-                driver.SetStream(device.RequesterId, [(word0 & ~(7UL << 1)) | (7UL << 1), stage2[1] | word1, stage2[2], stage2[3]]);
+                error = driver.SetStream(device.RequesterId, [(word0 & ~(7UL << 1)) | (7UL << 1), stage2[1] | word1, stage2[2], stage2[3]]);
                 break;
             case 4:
-                driver.SetStream(device.RequesterId, stage2);
+                error = driver.SetStream(device.RequesterId, stage2);
                 break;
             default:
-                driver.SetStream(device.RequesterId, [1, 0, 0, 0]);
+                error = driver.SetStream(device.RequesterId, [1, 0, 0, 0]);
                 break;
+        }
+
+        if (error != 0)
+        {
+            return error;
         }
 
         (old as ISmmuAttached)?.Detach(device);

@@ -130,7 +130,12 @@ internal sealed class SmmuBlockedDomain(SmmuOps owner) : IommuDomain(IommuDomain
     public override int AttachDevice(IommuDevice device, IommuDomain? old)
     {
         var driver = ((SmmuOps)Owner).DriverOf(device);
-        driver.SetStream(device.RequesterId, [1, 0, 0, 0]);
+        var rc = driver.SetStream(device.RequesterId, [1, 0, 0, 0]);
+        if (rc != 0)
+        {
+            return rc;
+        }
+
         (old as ISmmuAttached)?.Detach(device);
         return 0;
     }

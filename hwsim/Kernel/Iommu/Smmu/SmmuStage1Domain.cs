@@ -52,7 +52,12 @@ internal sealed class SmmuStage1Domain : TableDomain<ArmStage1>, ISmmuAttached
 
         // S1DSS 2: DMA without substream uses descriptor 0.
         var word0 = 1 | (5UL << 1) | descriptors.Root | (descriptors.Bits > 6 ? 1UL << 4 : 0) | ((ulong)descriptors.Bits << 59);
-        driver.SetStream(device.RequesterId, [word0, 2 | (1 << 2) | (1 << 4) | (3 << 6) | (1 << 27), 0, 0]);
+        var rc = driver.SetStream(device.RequesterId, [word0, 2 | (1 << 2) | (1 << 4) | (3 << 6) | (1 << 27), 0, 0]);
+        if (rc != 0)
+        {
+            return rc;
+        }
+
         (old as ISmmuAttached)?.Detach(device);
         return 0;
     }

@@ -46,7 +46,12 @@ internal sealed class SmmuStage2Domain : TableDomain<ArmStage2>, ISmmuAttached
             return -Errno.EINVAL;
         }
 
-        driver.SetStream(device.RequesterId, StreamEntry);
+        var rc = driver.SetStream(device.RequesterId, StreamEntry);
+        if (rc != 0)
+        {
+            return rc;
+        }
+
         (old as ISmmuAttached)?.Detach(device);
         return 0;
     }

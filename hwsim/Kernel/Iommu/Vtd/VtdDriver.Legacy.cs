@@ -1,10 +1,13 @@
+using IommuFd.Native;
+
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>Legacy mode: root and context entries of 16 bytes (data book 9.1 and 9.3).</summary>
 internal sealed partial class VtdDriver
 {
     /// <summary>Points a requester at a table (domain_context_mapping_one). Nothing happens when it has one.</summary>
-    internal void SetContext(ushort requesterId, int domainId, ulong table, int addressWidth)
+    /// <returns>0, or -ENOMEM.</returns>
+    internal int SetContext(ushort requesterId, int domainId, ulong table, int addressWidth)
     {
         lock (_lock)
         {
@@ -12,7 +15,13 @@ internal sealed partial class VtdDriver
             _memory.Read64(rootEntry, out var root);
             if ((root & 1) == 0)
             {
-                root = _memory.Allocate() | 1;
+                root = _memory.Allocate();
+                if (root == 0)
+                {
+                    return -Errno.ENOMEM;
+                }
+
+                root |= 1;
                 _memory.Write64(rootEntry, root);
             }
 
@@ -20,7 +29,7 @@ internal sealed partial class VtdDriver
             _memory.Read64(entry, out var low);
             if ((low & 1) != 0)
             {
-                return;
+                return 0;
             }
 
             // The half with the present bit last.
@@ -32,6 +41,8 @@ internal sealed partial class VtdDriver
                 InvalidateContext(granularity: 3, 0, requesterId);
                 InvalidateIoTlb(granularity: 2, domainId, 0, 0);
             }
+
+            return 0;
         }
     }
 

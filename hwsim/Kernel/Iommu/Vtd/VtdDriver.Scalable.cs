@@ -1,5 +1,6 @@
 using System.Numerics;
 using IommuFd.HwSim.Units;
+using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
@@ -27,20 +28,26 @@ internal sealed partial class VtdDriver
     internal readonly record struct PasidEntry(Transfer Transfer, int DomainId, ulong FirstTable, ulong FirstFlags, ulong SecondTable, int AddressWidth, bool TracksDirty);
 
     /// <summary>
-    /// Points a PASID (0: requests without one) of a requester at its tables. False when it has others: functions behind a bridge to conventional PCI are
-    /// one requester, and the second to come finds what the first wrote.
+    /// Points a PASID (0: requests without one) of a requester at its tables. -EBUSY when it has others: functions behind a bridge to conventional PCI are
+    /// one requester, and the second to come finds what the first wrote. -ENOMEM when there is no memory for the entry.
     /// </summary>
-    internal bool SetPasid(IommuDevice device, uint pasid, in PasidEntry value)
+    internal int SetPasid(IommuDevice device, uint pasid, in PasidEntry value)
     {
         lock (_lock)
         {
             var entry = FindPasid(device, pasid, allocate: true);
+            if (entry == 0)
+            {
+                return -Errno.ENOMEM;
+            }
+
             _memory.Read64(entry, out var low);
             ulong second = (uint)value.DomainId | (1u << 23), third = value.FirstTable | value.FirstFlags;
             if ((low & 1) != 0)
             {
-                return low == LowOf(value) && _memory.Read64(entry + 8, out var domain) && domain == second
+                var isSame = low == LowOf(value) && _memory.Read64(entry + 8, out var domain) && domain == second
                     && _memory.Read64(entry + 16, out var first) && first == third;
+                return isSame ? 0 : -Errno.EBUSY;
             }
 
             // Page walks are coherent; the quarter with the present bit last.
@@ -53,7 +60,7 @@ internal sealed partial class VtdDriver
                 InvalidatePasid(value.DomainId, pasid);
             }
 
-            return true;
+            return 0;
         }
     }
 
@@ -131,7 +138,7 @@ internal sealed partial class VtdDriver
     private static ulong LowOf(in PasidEntry value) =>
         value.SecondTable | ((ulong)value.Transfer << 6) | ((uint)value.AddressWidth << 2) | (value.TracksDirty ? 1u << 9 : 0) | 1;
 
-    // Where the entry is; 0 when there is no table yet and none is to be made.
+    // Where the entry is; 0 when there is no table yet and none is to be made, or no memory for it.
     private ulong FindPasid(IommuDevice device, uint pasid, bool allocate)
     {
         var requesterId = device.RequesterId;
@@ -152,7 +159,13 @@ internal sealed partial class VtdDriver
 
             // The directory is as large as the device's PASIDs need.
             var entriesLg2 = Math.Max(SmallestDirectoryLg2, BitOperations.Log2(Math.Max(device.MaxPasids, 1)) - 6);
-            low = _memory.Allocate(entriesLg2 + 3) | ((ulong)(entriesLg2 - 7) << 9) | (device.MaxPasids != 0 && HasPasids ? 8u : 0)
+            low = _memory.Allocate(entriesLg2 + 3);
+            if (low == 0)
+            {
+                return 0;
+            }
+
+            low |= ((ulong)(entriesLg2 - 7) << 9) | (device.MaxPasids != 0 && HasPasids ? 8u : 0)
                 | (device.HasDeviceTlb ? 4u : 0) | (device.HasPageRequests ? 16u : 0) | 1;
             _memory.Write64(context + 8, 0);
             _memory.Write64(context, low);
@@ -172,8 +185,12 @@ internal sealed partial class VtdDriver
         _memory.Read64(entry, out var value);
         if ((value & 1) == 0 && allocate)
         {
-            value = _memory.Allocate() | 1;
-            _memory.Write64(entry, value);
+            value = _memory.Allocate();
+            if (value != 0)
+            {
+                value |= 1;
+                _memory.Write64(entry, value);
+            }
         }
 
         table = value & ~0xfffUL;

@@ -131,6 +131,6 @@ internal sealed class VtdNestedDomain : VtdDomain
 
         var entry = new VtdDriver.PasidEntry(
             VtdDriver.Transfer.Nested, domainId, _config.pgtbl_addr & ~0xfffUL, flags, _parent.Root, _parent.AddressWidth, _parent.IsTracking);
-        return driver.SetPasid(device, pasid, entry) ? 0 : -Errno.EBUSY;
+        return driver.SetPasid(device, pasid, entry);
     }
 }

@@ -256,14 +256,13 @@ internal sealed class VtdPagingDomain : VtdDomain
     {
         if (!driver.IsScalable)
         {
-            driver.SetContext(device.RequesterId, domainId, Root, AddressWidth);
-            return 0;
+            return driver.SetContext(device.RequesterId, domainId, Root, AddressWidth);
         }
 
         var entry = _second != null
             ? new VtdDriver.PasidEntry(VtdDriver.Transfer.SecondStage, domainId, 0, 0, Root, AddressWidth, _isTracking)
             : new VtdDriver.PasidEntry(VtdDriver.Transfer.FirstStage, domainId, Root, _width > 48 ? 1UL << 2 : 0, 0, 2, false);
-        return driver.SetPasid(device, pasid, entry) ? 0 : -Errno.EBUSY;
+        return driver.SetPasid(device, pasid, entry);
     }
 
     // The widest table that CAP.MGAW and CAP.SAGAW both allow (compute_vasz_lg2_ss).

@@ -5,29 +5,6 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Foreign;
 
-/// <summary>
-/// Fault injection (/proc/PID/task/TID/fail-nth of Documentation/fault-injection): the n-th thing that can fail in the process's calls fails. What can fail
-/// here is what the simulated kernel asks of the outside: copies from and to user memory, pinning, and new descriptors.
-/// </summary>
-/// <remarks>Does not model: one count a thread (here it is one a process), and failing allocations inside the simulated kernel, which has none that fail.</remarks>
-internal sealed class FailNth
-{
-    private int _left;
-
-    /// <summary>How many more things succeed before one fails, plus 1; 0 when nothing will fail.</summary>
-    public int Left
-    {
-        get => Volatile.Read(ref _left);
-        set => Volatile.Write(ref _left, value);
-    }
-
-    /// <summary>True from the moment that a call's descriptor is known to the program: Linux makes that the last step, after which nothing fails.</summary>
-    public bool IsCommitted { get; set; }
-
-    /// <summary>Asked before everything that can fail.</summary>
-    public bool MustFail() => Volatile.Read(ref _left) != 0 && !IsCommitted && Interlocked.Decrement(ref _left) == 0;
-}
-
 /// <summary>The open fail-nth file.</summary>
 internal sealed unsafe class FailNthFile(FailNth faults) : SimulatedFile
 {

@@ -1,0 +1,26 @@
+using IommuFd.Native;
+
+namespace IommuFd.HwSim.Kernel;
+
+/// <summary>User memory whose n-th copy or pin fails.</summary>
+internal sealed unsafe class FailingUserMemory(IUserMemory inner, FailNth faults) : IUserMemory
+{
+    /// <inheritdoc/>
+    public SimulatedProcess Process => inner.Process;
+
+    /// <inheritdoc/>
+    public int CopyFrom(ulong address, void* destination, nuint length) => faults.MustFail() ? -Errno.EFAULT : inner.CopyFrom(address, destination, length);
+
+    /// <inheritdoc/>
+    public int CopyTo(ulong address, void* source, nuint length) =>
+        !faults.SparesAnswers && faults.MustFail() ? -Errno.EFAULT : inner.CopyTo(address, source, length);
+
+    /// <inheritdoc/>
+    public int Pin(ulong address, ulong length, bool writable) => faults.MustFail() ? -Errno.ENOMEM : inner.Pin(address, length, writable);
+
+    /// <inheritdoc/>
+    public void Unpin(ulong address, ulong length) => inner.Unpin(address, length);
+
+    /// <inheritdoc/>
+    public nint HostAddress(ulong address, ref ulong length) => inner.HostAddress(address, ref length);
+}
