@@ -109,6 +109,10 @@ public sealed class PciConfigSpace
             _clearable[offset + i] = (byte)(mask >> (8 * i));
     }
 
+    /// <summary>The next capability begins at this offset: for a device whose layout is known.</summary>
+    /// <param name="offset">A multiple of 4, not before the end of the last capability.</param>
+    public void SkipTo(int offset) => _nextCapability = offset >= _nextCapability ? offset : throw new InvalidOperationException($"0x{offset:x} is taken.");
+
     /// <summary>Adds a capability at the end of the list.</summary>
     /// <param name="id">Capability id.</param>
     /// <param name="length">Bytes, id and next pointer included.</param>

@@ -8,7 +8,7 @@ public abstract partial class PciDevice
     private bool _msiMaskable;
     private int _msix;
     private int _msixBar = -1;
-    private ulong _msixOffset;
+    private ulong _msixOffset, _msixPendingOffset;
     private uint[] _msixTable = [];
     private bool _intxWanted;
     private bool _intxAsserted;
@@ -53,18 +53,20 @@ public abstract partial class PciDevice
     /// <summary>Adds an MSI-X capability; table and pending bits are handled here.</summary>
     /// <param name="vectors">1 to 2048.</param>
     /// <param name="bar">The BAR that holds both.</param>
-    /// <param name="tableOffset">Offset of the table, a multiple of 8; the pending bits follow it.</param>
-    protected void AddMsix(int vectors, int bar, ulong tableOffset)
+    /// <param name="tableOffset">Offset of the table, a multiple of 8.</param>
+    /// <param name="pendingOffset">Offset of the pending bits, a multiple of 8 behind the table; null: they follow it.</param>
+    protected void AddMsix(int vectors, int bar, ulong tableOffset, ulong? pendingOffset = null)
     {
         _msix = Config.AddCapability(MsixId, 12);
         MsixVectors = vectors;
         _msixBar = bar;
         _msixOffset = tableOffset;
+        _msixPendingOffset = pendingOffset ?? (tableOffset + (16 * (ulong)vectors));
         _msixTable = new uint[4 * vectors];
         Config.Set16(_msix + 2, (ushort)(vectors - 1));
         Config.Writable(_msix + 2, 2, 0xC000);
         Config.Set32(_msix + 4, (uint)tableOffset | (uint)bar);
-        Config.Set32(_msix + 8, (uint)(tableOffset + (16 * (ulong)vectors)) | (uint)bar);
+        Config.Set32(_msix + 8, (uint)_msixPendingOffset | (uint)bar);
         ResetInterrupts();
     }
 
@@ -153,22 +155,22 @@ public abstract partial class PciDevice
     }
 
     private bool IsMsixTable(int bar, ulong offset) =>
-        bar == _msixBar && offset - _msixOffset < (16 * (ulong)MsixVectors) + (8 * (ulong)_msixPending.Length);
+        bar == _msixBar && (offset - _msixOffset < 16 * (ulong)MsixVectors || offset - _msixPendingOffset < 8 * (ulong)_msixPending.Length);
 
     private ulong ReadMsix(ulong offset, int bytes)
     {
-        var at = offset - _msixOffset;
-        if (bytes is not (4 or 8) || at % (ulong)bytes != 0)
+        if (bytes is not (4 or 8) || offset % (ulong)bytes != 0)
             return ulong.MaxValue;
-        var low = MsixWord(at / 4);
-        return bytes == 4 ? low : low | ((ulong)MsixWord((at / 4) + 1) << 32);
+        var low = MsixWord(offset);
+        return bytes == 4 ? low : low | ((ulong)MsixWord(offset + 4) << 32);
     }
 
-    private uint MsixWord(ulong word)
+    private uint MsixWord(ulong offset)
     {
+        var word = (offset - _msixOffset) / 4;
         if (word < (ulong)_msixTable.Length)
             return _msixTable[word];
-        word -= (ulong)_msixTable.Length;
+        word = (offset - _msixPendingOffset) / 4;
         return word / 2 < (ulong)_msixPending.Length ? (uint)(_msixPending[word / 2] >> (int)(32 * (word % 2))) : 0;
     }
 

@@ -10,15 +10,17 @@ namespace IommuFd.HwSim.Devices;
 /// </remarks>
 public abstract partial class PciDevice
 {
-    private readonly Lock _gate = new();
+    private readonly Lock _gate;
     private readonly PciBar?[] _bars = new PciBar?[6];
     private byte[]? _resetConfig;
 
     /// <summary>A function without BARs and capabilities; derived classes add theirs.</summary>
     /// <param name="identity">Its identification.</param>
     /// <param name="configSize">256 for conventional PCI, 4096 for PCIe.</param>
-    protected PciDevice(PciIdentity identity, int configSize)
+    /// <param name="gate">The lock of the function whose silicon this one shares; null for one of its own.</param>
+    protected PciDevice(PciIdentity identity, int configSize, Lock? gate = null)
     {
+        _gate = gate ?? new Lock();
         Identity = identity;
         Config = new PciConfigSpace(identity, configSize);
     }

@@ -1,5 +1,6 @@
 using System.Globalization;
 using IommuFd.HwSim.Devices;
+using IommuFd.HwSim.Devices.Igb;
 using IommuFd.HwSim.Devices.Nvme;
 using IommuFd.HwSim.Devices.Pasid;
 
@@ -9,15 +10,37 @@ namespace IommuFd.HwSim.Kernel;
 internal static class DeviceModels
 {
     /// <summary>Makes the silicon of a function.</summary>
+    /// <param name="function">The function.</param>
+    /// <param name="physical">The physical function of a virtual one.</param>
     /// <exception cref="TopologyException">There is no such model, or a property of it means nothing.</exception>
-    public static PciDevice Create(FunctionTopology function) => function.Model switch
+    public static PciDevice Create(FunctionTopology function, PciDevice? physical) => function.Model switch
     {
         null => new PlainFunction(function),
         "edu" => new EduDevice(Number(function, "dma_mask", (1UL << 28) - 1)),
         "nvme" => new NvmeController(function.Properties.GetValueOrDefault("file")),
+        "igb" => new IgbController(Mac(function)),
+        "igbvf" when physical is IgbController controller => controller.AddVirtual(),
         "pasid" => new PasidDevice((int)Number(function, "pasid_bits", 20), Number(function, "ats", 1) != 0, Number(function, "pri", 1) != 0),
-        _ => throw new TopologyException($"function {function.Address} has a model '{function.Model}'; known are: edu, nvme, pasid"),
+        _ => throw new TopologyException($"function {function.Address} has a model '{function.Model}'; known are: edu, igb, nvme, pasid"),
     };
+
+    private static byte[]? Mac(FunctionTopology function)
+    {
+        if (!function.Properties.TryGetValue("mac", out string? text))
+        {
+            return null;
+        }
+
+        byte[] mac = new byte[6];
+        string[] parts = text.Split(':');
+        bool good = parts.Length == 6;
+        for (int i = 0; i < 6 && good; i++)
+        {
+            good = parts[i].Length == 2 && byte.TryParse(parts[i], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out mac[i]);
+        }
+
+        return good && (mac[0] & 1) == 0 ? mac : throw new TopologyException($"function {function.Address}: property 'mac' is '{text}', not a station's address such as 52:54:00:12:34:56");
+    }
 
     private static ulong Number(FunctionTopology function, string property, ulong missing)
     {

@@ -11,13 +11,13 @@ internal sealed class PciTree
     private readonly Lock _gate = new();
     private readonly Topology _topology;
     private readonly PciBus _bus;
-    private readonly Func<FunctionTopology, PciAddress, PciDevice> _hardware;
+    private readonly Func<FunctionTopology, PciDevice?, PciDevice> _hardware;
     private readonly GroupTable _groups;
     private readonly Dictionary<string, PciDevice> _silicon = new(StringComparer.Ordinal);
     private readonly HashSet<PciFunction> _noVirtualProbe = [];
     private readonly PciSysfs _sysfs;
 
-    public PciTree(Topology topology, PciBus bus, FileTree tree, GroupTable groups, Func<FunctionTopology, PciAddress, PciDevice> hardware)
+    public PciTree(Topology topology, PciBus bus, FileTree tree, GroupTable groups, Func<FunctionTopology, PciDevice?, PciDevice> hardware)
     {
         _topology = topology;
         _bus = bus;
@@ -80,7 +80,7 @@ internal sealed class PciTree
 
                 if (!_silicon.TryGetValue(item.Address, out PciDevice? hardware))
                 {
-                    _silicon[item.Address] = hardware = _hardware(item, address);
+                    _silicon[item.Address] = hardware = _hardware(item, null);
                 }
 
                 var function = new PciFunction(address, hardware, item) { Bridge = bridge };
@@ -134,7 +134,7 @@ internal sealed class PciTree
             {
                 PciAddress address = PciAddress.FromRequesterId(function.Address.Segment, (ushort)(function.Address.RequesterId + offset + (i * stride)));
                 FunctionTopology item = VirtualTopology(function.Topology, address, i);
-                var virtualFunction = new PciFunction(address, _hardware(item, address), item, function) { Bridge = function.Bridge, DriverOverride = driverOverride };
+                var virtualFunction = new PciFunction(address, _hardware(item, function.Hardware), item, function) { Bridge = function.Bridge, DriverOverride = driverOverride };
                 _silicon[virtualFunction.Name] = virtualFunction.Hardware;
                 Assign(virtualFunction);
                 function.VirtualFunctions.Add(virtualFunction);
@@ -255,6 +255,11 @@ internal sealed class PciTree
         {
             PciResource one = PciResource.Of(bar, bar.Address);
             function.Resources[PciResource.Iov + bar.Index] = one with { Length = one.Length * (ulong)total };
+            if (function.Sriov != 0)
+            {
+                function.Write(function.Sriov + PCI_SRIOV_BAR + (bar.Index * 4), 4, (uint)bar.Address);
+                function.Write(function.Sriov + PCI_SRIOV_BAR + (bar.Index * 4) + 4, 4, (uint)(bar.Address >> 32));
+            }
         }
 
         if (function.IsBridge)
