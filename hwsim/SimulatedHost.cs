@@ -151,7 +151,7 @@ public sealed class SimulatedHost : IHost
         if (!Topology.Without.Contains("iommufd"))
         {
             system.AddFlag("iommufd", "allow_unsafe_interrupts", () => Iommufd.AllowUnsafeInterrupts, value => Iommufd.AllowUnsafeInterrupts = value);
-            _vfio.Rfc = Topology.Dialect == "rfc" ? new RfcModule(Iommufd) : null;
+            _vfio.Rfc = Topology.Dialect == "rfc" ? new RfcModule(Iommufd, _vfio) : null;
             uint mode = _vfio.Rfc is null ? 0x1b0u : 0x1b6;
             _tree.Add(_tree.Directory("/dev"), "iommu", new DeviceNode(mode, 10, 256, (int _, out SimulatedFile? file) =>
             {

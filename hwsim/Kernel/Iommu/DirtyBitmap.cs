@@ -12,10 +12,15 @@ namespace IommuFd.HwSim.Kernel;
 public sealed unsafe class DirtyBitmap(IUserMemory user, ulong address, ulong iova, ulong length, ulong pageSize)
 {
     private readonly int _shift = BitOperations.TrailingZeroCount(pageSize);
+    private ulong _offset;
+
+    /// <summary>The same bitmap for another address space: <paramref name="offset"/> is added to what it records, modulo 2^64.</summary>
+    public DirtyBitmap Shifted(ulong offset) => new(user, address, iova, length, pageSize) { _offset = _offset + offset };
 
     /// <summary>Sets the bits of a dirty range (iommu_dirty_bitmap_record).</summary>
     public void Record(ulong first, ulong size)
     {
+        first += _offset;
         if (size == 0 || first < iova)
         {
             return;

@@ -27,7 +27,23 @@ internal sealed partial class IoPagetable
     {
         lock (_lock)
         {
-            return _areas.First(first, first) is { } head && head.Iova < first || _areas.First(last, last) is { } tail && tail.LastIova > last;
+            return (_areas.First(first, first) is { } head && head.Iova < first) || (_areas.First(last, last) is { } tail && tail.LastIova > last);
+        }
+    }
+
+    /// <summary>Reports what was written through a domain in a range; gaps are skipped.</summary>
+    internal void ReadDirty(IommuDomain domain, ulong first, ulong last, bool noClear, DirtyBitmap dirty)
+    {
+        lock (_lock)
+        {
+            for (var at = first; _areas.First(at, last) is { } area; at = area.LastIova + 1)
+            {
+                var (start, end) = (ulong.Max(at, area.Iova), ulong.Min(last, area.LastIova));
+                if (domain.ReadAndClearDirty(start, end - start + 1, noClear, dirty) != 0 || end == last)
+                {
+                    return;
+                }
+            }
         }
     }
 

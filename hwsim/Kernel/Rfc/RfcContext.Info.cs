@@ -14,6 +14,7 @@ internal sealed unsafe partial class RfcContext
     private static int CheckExtension(ulong extension) => extension switch
     {
         Rfc.EXT_MAP_TYPE1V2 or Rfc.EXT_DMA_NO_SNOOP or Rfc.EXT_IOASID_NESTING or Rfc.EXT_MULTIDEV_GROUP => 1,
+        Rfc.EXT_USER_PAGE_TABLE or Rfc.EXT_USER_PASID_TABLE or Rfc.EXT_DIRTY_TRACKING or Rfc.EXT_IOASID_FAULT => 1,
         _ => 0,
     };
 
@@ -44,6 +45,9 @@ internal sealed unsafe partial class RfcContext
         info.addr_width = table.AddressWidth;
         AddRanges(capabilities, device, table);
         AddNesting(capabilities, device);
+        AddFormats(capabilities, Rfc.IOMMU_DEVICE_INFO_CAP_USER_PGTABLE, [.. device.UserTables.Where(static f => !f.IsPasidTable)]);
+        AddFormats(capabilities, Rfc.IOMMU_DEVICE_INFO_CAP_USER_PASID_TABLE, [.. device.UserTables.Where(static f => f.IsPasidTable)]);
+        AddDirty(capabilities, device);
         info.cap_offset = 0;
         error = InfoCapabilities.CopyTo(capabilities, argument, size, ref info.argsz, ref info.cap_offset, user);
         return error < 0 ? error : user.CopyTo(argument, &info, size) < 0 ? -Errno.EFAULT : 0;
@@ -92,8 +96,37 @@ internal sealed unsafe partial class RfcContext
     private static void AddNesting(List<byte[]> capabilities, RfcDevice device)
     {
         byte[] payload = new byte[8];
-        BinaryPrimitives.WriteUInt32LittleEndian(payload, Rfc.IOMMU_DEVICE_INFO_NESTING_SW);
+        uint kinds = Rfc.IOMMU_DEVICE_INFO_NESTING_SW | (device.UserTables.Count != 0 ? Rfc.IOMMU_DEVICE_INFO_NESTING_HW : 0);
+        BinaryPrimitives.WriteUInt32LittleEndian(payload, kinds);
         BinaryPrimitives.WriteUInt32LittleEndian(payload.AsSpan(4), MaximumDepth);
         InfoCapabilities.Add(capabilities, Rfc.IOMMU_DEVICE_INFO_CAP_NESTING, 1, payload);
+    }
+
+    private static void AddFormats(List<byte[]> capabilities, ushort id, UserTableFormat[] formats)
+    {
+        if (formats.Length == 0)
+        {
+            return;
+        }
+
+        byte[] payload = new byte[8 + (8 * formats.Length)];
+        BinaryPrimitives.WriteInt32LittleEndian(payload, formats.Length);
+        for (int i = 0; i < formats.Length; i++)
+        {
+            BinaryPrimitives.WriteUInt32LittleEndian(payload.AsSpan(8 + (8 * i)), (uint)formats[i].Format);
+            BinaryPrimitives.WriteUInt32LittleEndian(payload.AsSpan(12 + (8 * i)), formats[i].AddressWidth);
+        }
+
+        InfoCapabilities.Add(capabilities, id, 1, payload);
+    }
+
+    private static void AddDirty(List<byte[]> capabilities, RfcDevice device)
+    {
+        if (device.TracksDirty)
+        {
+            byte[] payload = new byte[8];
+            BinaryPrimitives.WriteUInt64LittleEndian(payload, ~(IoptPages.PageSize - 1));
+            InfoCapabilities.Add(capabilities, Rfc.IOMMU_DEVICE_INFO_CAP_DIRTY, 1, payload);
+        }
     }
 }

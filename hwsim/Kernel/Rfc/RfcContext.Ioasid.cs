@@ -57,42 +57,57 @@ internal sealed unsafe partial class RfcContext
     private int Make(in iommu_ioasid_alloc_attr attributes, out RfcIoasid? made)
     {
         made = null;
-        const uint known = Rfc.IOMMU_IOASID_ENFORCE_SNOOP | Rfc.IOMMU_IOASID_SNOOP_AUTO;
-        if ((attributes.flags & ~known) != 0 || (attributes.flags & known) == known || attributes.addr_width is 0 or > 64)
+        const uint enforce = Rfc.IOMMU_IOASID_ENFORCE_SNOOP, auto = Rfc.IOMMU_IOASID_SNOOP_AUTO, fault = Rfc.IOMMU_IOASID_FAULT;
+        if ((attributes.flags & ~(enforce | auto | fault)) != 0 || (attributes.flags & (enforce | auto)) == (enforce | auto) || attributes.addr_width == 0)
         {
             return -Errno.EINVAL;
         }
 
-        RfcIoasid? parent = null;
+        RfcKernelIoasid? parent = null;
         if (attributes.parent != Rfc.IOMMU_IOASID_NO_PARENT)
         {
-            parent = FindIoasid(attributes.parent);
+            // A child of a user's table could be walked by no unit, and merged by no kernel.
+            parent = FindIoasid(attributes.parent) as RfcKernelIoasid;
             if (parent is null || parent.Depth >= RfcIoasid.MaximumDepth)
             {
                 return -Errno.EINVAL;
             }
         }
 
-        RfcSnoop snoop = (attributes.flags & Rfc.IOMMU_IOASID_ENFORCE_SNOOP) != 0 ? RfcSnoop.Enforced
-            : (attributes.flags & Rfc.IOMMU_IOASID_SNOOP_AUTO) != 0 ? RfcSnoop.Auto : RfcSnoop.Disabled;
-        switch (attributes.type)
+        RfcSnoop snoop = (attributes.flags & enforce) != 0 ? RfcSnoop.Enforced : (attributes.flags & auto) != 0 ? RfcSnoop.Auto : RfcSnoop.Disabled;
+        made = attributes.type switch
         {
-            case Rfc.IOMMU_IOASID_TYPE_KERNEL_TYPE1V2:
-                if (attributes.user_pgtable != 0 || attributes.user_pasid_table != 0 || attributes.format != 0 || attributes.addr != 0)
-                {
-                    return -Errno.EINVAL;
-                }
-
-                made = parent switch
-                {
-                    null => new RfcRootIoasid(this, attributes.addr_width, snoop),
-                    RfcKernelIoasid kernel => new RfcShadowIoasid(this, kernel, attributes.addr_width, snoop),
-                    _ => null,
-                };
-                return made is null ? -Errno.EINVAL : 0;
-            default:
-                return -Errno.EINVAL;
+            Rfc.IOMMU_IOASID_TYPE_KERNEL_TYPE1V2 => MakeKernel(attributes, parent, snoop),
+            Rfc.IOMMU_IOASID_TYPE_USER when parent is not null => MakeUser(attributes, parent),
+            _ => null,
+        };
+        if (made is null)
+        {
+            return -Errno.EINVAL;
         }
+
+        if ((attributes.flags & fault) != 0)
+        {
+            made.TakeFaults();
+        }
+
+        return 0;
+    }
+
+    private RfcKernelIoasid? MakeKernel(in iommu_ioasid_alloc_attr attributes, RfcKernelIoasid? parent, RfcSnoop snoop)
+    {
+        bool isUser = attributes.user_pgtable != 0 || attributes.user_pasid_table != 0 || attributes.format != 0 || attributes.addr != 0;
+        return isUser || attributes.addr_width > 64 ? null
+            : parent is null ? new RfcRootIoasid(this, attributes.addr_width, snoop) : new RfcShadowIoasid(this, parent, attributes.addr_width, snoop);
+    }
+
+    // What a table's output is coherent with is its parent's policy.
+    private RfcUserIoasid? MakeUser(in iommu_ioasid_alloc_attr attributes, RfcKernelIoasid parent)
+    {
+        const uint snoop = Rfc.IOMMU_IOASID_ENFORCE_SNOOP;
+        bool isPage = attributes is { user_pgtable: 1, user_pasid_table: 0, addr_width: <= 64 }, isPasid = attributes is { user_pgtable: 0, user_pasid_table: 1, addr_width: > 64 and <= 84 };
+        return (attributes.flags & snoop) != 0 || isPage == isPasid || attributes.format == 0 || attributes.addr % IoptPages.PageSize != 0 ? null
+            : new RfcUserIoasid(this, parent, new UserTable((iommu_ioasid_format)attributes.format, attributes.addr, attributes.addr_width), isPasid);
     }
 
     private int IoasidFree(ulong argument, IUserMemory user)

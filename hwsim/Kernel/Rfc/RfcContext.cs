@@ -38,6 +38,10 @@ internal sealed unsafe partial class RfcContext : SimulatedFile
                 Rfc.IOMMU_IOASID_FREE => IoasidFree(argument, user),
                 Rfc.IOMMU_MAP_DMA => MapDma(argument, user),
                 Rfc.IOMMU_UNMAP_DMA => UnmapDma(argument, user),
+                Rfc.IOMMU_INVALIDATE_CACHE => InvalidateCache(argument, user),
+                Rfc.IOMMU_IOASID_FAULT_REGION => FaultRegion(argument, user),
+                Rfc.IOMMU_IOASID_FAULT_COMPLETE => FaultComplete(argument, user),
+                Rfc.IOMMU_IOASID_DIRTY => Dirty(argument, user),
                 _ => -Errno.ENOTTY,
             };
         }

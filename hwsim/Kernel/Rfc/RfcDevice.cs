@@ -18,9 +18,8 @@ internal readonly record struct RfcTableInfo(ulong PageSizes, ulong First, ulong
 /// <param name="context">The open file.</param>
 /// <param name="vfio">The device as VFIO knows it.</param>
 /// <param name="cookie">The user's name for it.</param>
-internal sealed class RfcDevice(RfcContext context, VfioDevice vfio, ulong cookie)
+internal sealed partial class RfcDevice(RfcContext context, VfioDevice vfio, ulong cookie)
 {
-    private RfcSlot? _slot;
     private RfcTableInfo? _table;
 
     /// <summary>The open file.</summary>
@@ -38,12 +37,27 @@ internal sealed class RfcDevice(RfcContext context, VfioDevice vfio, ulong cooki
     /// <summary>True for a device whose driver mediates all DMA: no table is installed for it.</summary>
     internal bool IsSoftware => Vfio is EmulatedVfioDevice;
 
+    /// <summary>How it has PASIDs.</summary>
+    internal RfcPasidPolicy Pasids { get; } = RfcPasidPolicy.Of(vfio);
+
+    /// <summary>The PASID that routes its default space: none for a physical device, the parent's for a mediated one.</summary>
+    internal uint DefaultPasid => (Vfio as IRfcMediated)?.DefaultPasid ?? IommuGroup.NoPasid;
+
+    /// <summary>True for a physical device: its whole group is the user's. A mediated one has its own PASIDs only, the rest stays with the parent's driver.</summary>
+    internal bool OwnsGroup => !IsSoftware && Vfio is not IRfcMediated;
+
+    /// <summary>The user-managed tables that its IOMMU takes.</summary>
+    internal IReadOnlyList<UserTableFormat> UserTables => IsSoftware || Iommu.Ops is not IUserTables tables ? [] : tables.UserTables(Iommu);
+
+    /// <summary>True when its IOMMU tells which pages it wrote.</summary>
+    internal bool TracksDirty => !IsSoftware && Iommu.Capable(IommuCapability.DirtyTracking);
+
     /// <summary>True when its IOMMU can make no-snoop DMA coherent; what a driver mediates is coherent.</summary>
     internal bool CanEnforceSnoop => IsSoftware || Iommu.Capable(IommuCapability.EnforceCacheCoherency);
 
     /// <summary>Ranges that its requests without a PASID cannot use.</summary>
     internal IEnumerable<ReservedRegion> ReservedRegions =>
-        IsSoftware ? [] : Iommu.ReservedRegions.Where(static r => r.Type != ReservedRegionType.DirectRelaxable);
+        !OwnsGroup ? [] : Iommu.ReservedRegions.Where(static r => r.Type != ReservedRegionType.DirectRelaxable);
 
     /// <summary>
     /// Binds: the group's DMA is refused from here on, until something is attached. -ENODEV without a group; -EINVAL when the host's driver uses a
@@ -53,57 +67,33 @@ internal sealed class RfcDevice(RfcContext context, VfioDevice vfio, ulong cooki
     internal int Bind(object owner)
     {
         int error = Context.Register(this);
-        if (error < 0 || IsSoftware)
+        if (error < 0)
         {
             return error;
         }
 
-        error = Claim(owner);
+        error = OwnsGroup ? Claim(owner) : 0;
         if (error < 0)
         {
             Context.Unregister(this);
+            return error;
         }
 
-        return error;
+        (Vfio as IRfcMediated)?.Bound.Add(this);
+        return 0;
     }
 
     /// <summary>Unbinds, after everything was detached. DMA goes back to the host with the last member of the group.</summary>
     internal void Unbind()
     {
-        if (_slot is { } slot)
-        {
-            slot.DetachAll(this);
-            Release(slot);
-        }
-
-        if (!IsSoftware)
+        DetachAll();
+        (Vfio as IRfcMediated)?.Bound.Remove(this);
+        if (OwnsGroup)
         {
             Iommu.Group!.ReleaseDmaOwner();
         }
 
         Context.Unregister(this);
-    }
-
-    /// <summary>Attaches the default space.</summary>
-    internal int Attach(RfcIoasid ioasid)
-    {
-        _slot ??= IsSoftware ? new RfcSlot(null, IommuGroup.NoPasid) : Context.Module.SlotOf(Iommu.Group!, IommuGroup.NoPasid);
-        int error = _slot.Attach(this, ioasid);
-        Release(_slot);
-        return error;
-    }
-
-    /// <summary>Detaches the default space.</summary>
-    internal int Detach(RfcIoasid ioasid)
-    {
-        if (_slot is not { } slot)
-        {
-            return -Errno.EINVAL;
-        }
-
-        int error = slot.Detach(this, ioasid);
-        Release(slot);
-        return error;
     }
 
     /// <summary>What kernel-managed tables for the device hold.</summary>
@@ -168,14 +158,5 @@ internal sealed class RfcDevice(RfcContext context, VfioDevice vfio, ulong cooki
 
         int error = group.ClaimDmaOwner(owner);
         return error == -Errno.EPERM ? -Errno.EBUSY : error;
-    }
-
-    private void Release(RfcSlot slot)
-    {
-        if (slot.Group is not null)
-        {
-            Context.Module.Release(slot);
-            _slot = slot.Effective is null ? null : slot;
-        }
     }
 }

@@ -32,6 +32,7 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
             default:
                 return !Volatile.Read(ref _accessGranted) ? -Errno.ENODEV : request switch
                 {
+                    Vfio.VFIO_DEVICE_GET_INFO => RfcDeviceInfo.Get(device, argument, user),
                     Vfio.VFIO_DEVICE_FEATURE => VfioFeatures.Ioctl(device, argument, user),
                     Vfio.VFIO_DEVICE_GET_REGION_INFO => VfioDeviceFile.RegionInfo(device, argument, user),
                     _ => device.Ioctl(request, argument, user),
@@ -174,12 +175,13 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
             return -Errno.EINVAL;
         }
 
+        uint? vpasid = (arguments.flags & Rfc.IOASID_ATTACH_VPASID) != 0 ? arguments.vpasid : null;
         lock (device.Set.Lock)
         {
             lock (module.Lock)
             {
                 error = _bound.Find(b => b.Context == file) is { } bound && bound.Context.FindIoasid(arguments.ioasid) is { } ioasid
-                    ? attach ? bound.Attach(ioasid) : bound.Detach(ioasid)
+                    ? attach ? bound.Attach(ioasid, vpasid) : bound.Detach(ioasid, vpasid)
                     : -Errno.EINVAL;
             }
         }
@@ -218,6 +220,6 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
             error = error == 0 && data.flags != 0 ? -Errno.EINVAL : error;
         }
 
-        return error < 0 ? error : attach.flags != 0 || attach.__reserved != 0 || attach.iommu_fd < 0 || attach.ioasid < 0 ? -Errno.EINVAL : 0;
+        return error < 0 ? error : (attach.flags & ~Rfc.IOASID_ATTACH_VPASID) != 0 || attach.__reserved != 0 || attach.iommu_fd < 0 || attach.ioasid < 0 ? -Errno.EINVAL : 0;
     }
 }

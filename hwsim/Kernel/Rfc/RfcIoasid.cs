@@ -24,6 +24,9 @@ internal abstract class RfcIoasid(RfcContext context, RfcIoasid? parent, uint ad
     /// <summary>The spaces whose output it translates.</summary>
     internal List<RfcIoasid> Children { get; } = [];
 
+    /// <summary>The page requests of the space; null when it takes none.</summary>
+    internal RfcFaults? Faults { get; private set; }
+
     /// <summary>Attachments of devices and PASIDs.</summary>
     internal int Attachments { get; set; }
 
@@ -55,6 +58,9 @@ internal abstract class RfcIoasid(RfcContext context, RfcIoasid? parent, uint ad
     /// <summary>An attachment that <see cref="Activate"/> was called for is gone; the table goes with the last one.</summary>
     internal abstract void Deactivate(RfcAttachment attachment);
 
-    /// <summary>Maps or unmaps nothing by default: only kernel-managed tables take mappings.</summary>
+    /// <summary>The space takes page requests (IOMMU_IOASID_FAULT). Before anything is attached.</summary>
+    internal void TakeFaults() => Faults = new RfcFaults(this);
+
+    /// <summary>The user gave the space back.</summary>
     internal virtual void Free() => Parent?.Children.Remove(this);
 }

@@ -17,13 +17,13 @@ internal enum RfcSnoop
 }
 
 /// <summary>A space whose table the kernel builds: a root from memory of the process, a child from its parent (see <see cref="RfcShadowIoasid"/>).</summary>
-internal abstract class RfcKernelIoasid : RfcIoasid
+internal abstract partial class RfcKernelIoasid : RfcIoasid
 {
     protected const ulong PageSize = IoptPages.PageSize;
 
     private readonly RfcSnoop _snoop;
-    private IommuDomain? _domain;
-    private int _users;
+    private IommuDomain? _domain, _nestParent;
+    private int _users, _nestUsers;
 
     protected RfcKernelIoasid(RfcContext context, RfcIoasid? parent, uint addressWidth, RfcSnoop snoop)
         : base(context, parent, addressWidth)
@@ -72,9 +72,7 @@ internal abstract class RfcKernelIoasid : RfcIoasid
         Pagetable.RemoveReserved(attachment);
         if (attachment.Slot.Group is not null && --_users == 0)
         {
-            Pagetable.RemoveDomain(_domain!);
-            _domain!.Free();
-            _domain = null;
+            Drop(ref _domain);
         }
     }
 
@@ -113,7 +111,50 @@ internal abstract class RfcKernelIoasid : RfcIoasid
         return 0;
     }
 
+    /// <summary>The table below user-managed ones, with one more user: of the same pages, in the form that the unit walks as the lower of two.</summary>
+    internal int GetNestParent(RfcDevice device, out IommuDomain? domain)
+    {
+        int error = CheckFit(device);
+        if (error == 0 && _nestParent is null)
+        {
+            error = Make(device, nestParent: true, out _nestParent);
+        }
+
+        domain = _nestParent;
+        if (error == 0)
+        {
+            _nestUsers++;
+        }
+
+        return error;
+    }
+
+    /// <summary>Undoes one <see cref="GetNestParent"/>.</summary>
+    internal void ReleaseNestParent()
+    {
+        if (--_nestUsers == 0)
+        {
+            Drop(ref _nestParent);
+        }
+    }
+
     private int MakeDomain(RfcDevice device)
+    {
+        int error = CheckFit(device);
+        if (error == 0 && _domain is null)
+        {
+            error = Make(device, nestParent: false, out _domain);
+        }
+
+        if (error == 0)
+        {
+            _users++;
+        }
+
+        return error;
+    }
+
+    private int CheckFit(RfcDevice device)
     {
         if (_snoop == RfcSnoop.Enforced && !device.CanEnforceSnoop)
         {
@@ -121,41 +162,44 @@ internal abstract class RfcKernelIoasid : RfcIoasid
         }
 
         int error = device.Describe(out RfcTableInfo table);
+        bool fits = AddressWidth <= table.AddressWidth && ((_domain ?? _nestParent) is not { } made || made.Owner == device.Iommu.Ops);
+        return error < 0 ? error : fits ? 0 : -Errno.EINVAL;
+    }
+
+    private int Make(RfcDevice device, bool nestParent, out IommuDomain? domain)
+    {
+        int error = device.NewDomain(nestParent, out domain);
         if (error < 0)
         {
             return error;
         }
 
-        if (AddressWidth > table.AddressWidth || (_domain is not null && _domain.Owner != device.Iommu.Ops))
+        // Before anything is mapped: some units keep it in every entry.
+        if (_snoop != RfcSnoop.Disabled && device.CanEnforceSnoop)
         {
-            return -Errno.EINVAL;
+            _ = domain!.EnforceCacheCoherency();
         }
 
-        if (_domain is null)
+        if (!nestParent)
         {
-            error = device.NewDomain(nestParent: false, out IommuDomain? domain);
-            if (error < 0)
-            {
-                return error;
-            }
-
-            // Before anything is mapped: some units keep it in every entry.
-            if (_snoop != RfcSnoop.Disabled && device.CanEnforceSnoop)
-            {
-                _ = domain!.EnforceCacheCoherency();
-            }
-
-            error = Pagetable.AddDomain(domain!);
-            if (error < 0)
-            {
-                domain!.Free();
-                return error;
-            }
-
-            _domain = domain;
+            Faults?.Connect(domain!);
         }
 
-        _users++;
-        return 0;
+        error = IsTracking ? domain!.SetDirtyTracking(true) : 0;
+        error = error == 0 ? Pagetable.AddDomain(domain!) : error;
+        if (error < 0)
+        {
+            domain!.Free();
+            domain = null;
+        }
+
+        return error;
+    }
+
+    private void Drop(ref IommuDomain? domain)
+    {
+        Pagetable.RemoveDomain(domain!);
+        domain!.Free();
+        domain = null;
     }
 }

@@ -5,12 +5,18 @@ namespace IommuFd.HwSim.Kernel;
 /// One lock puts all commands of the dialect in order. Does not model: page tables shared with a CPU (out of the proposal's scope), sub-groups, page-granular
 /// enforced snooping, the bulk cache flush.
 /// </remarks>
-internal sealed class RfcModule(IommufdModule iommufd)
+internal sealed class RfcModule(IommufdModule iommufd, VfioCore vfio)
 {
     private readonly Dictionary<(IommuGroup Group, uint Pasid), RfcSlot> _slots = [];
 
     /// <summary>Held by every command.</summary>
     internal Lock Lock { get; } = new();
+
+    /// <summary>VFIO of the machine.</summary>
+    internal VfioCore Vfio { get; } = vfio;
+
+    /// <summary>The PASIDs that are given out.</summary>
+    internal RfcPasids Pasids { get; } = new();
 
     /// <summary>Bind devices whose interrupts the platform cannot isolate (module parameter allow_unsafe_interrupts).</summary>
     internal bool AllowUnsafeInterrupts => iommufd.AllowUnsafeInterrupts;
@@ -24,11 +30,12 @@ internal sealed class RfcModule(IommufdModule iommufd)
     /// <summary>The slot of a requester id, or of one of its PASIDs. The lock is held.</summary>
     /// <param name="group">The devices that the requester id cannot be told apart from.</param>
     /// <param name="pasid">The physical PASID; <see cref="IommuGroup.NoPasid"/> for requests without one.</param>
-    internal RfcSlot SlotOf(IommuGroup group, uint pasid)
+    /// <param name="vpasid">The user's PASID; null for a default space.</param>
+    internal RfcSlot SlotOf(IommuGroup group, uint pasid, uint? vpasid = null)
     {
         if (!_slots.TryGetValue((group, pasid), out RfcSlot? slot))
         {
-            _slots[(group, pasid)] = slot = new RfcSlot(group, pasid);
+            _slots[(group, pasid)] = slot = new RfcSlot(group, pasid) { Vpasid = vpasid };
         }
 
         return slot;

@@ -95,6 +95,19 @@ internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent
         return 0;
     }
 
+    /// <summary>Reports the pages of a range of the parent that were written through this space.</summary>
+    internal void ReadDirtyOfParent(ulong first, ulong last, bool noClear, DirtyBitmap dirty)
+    {
+        foreach (Mapping mapping in _mappings.Values)
+        {
+            if (mapping.ParentIova <= last && mapping.ParentLast >= first)
+            {
+                ulong offset = mapping.ParentIova - mapping.Iova, from = ulong.Max(first, mapping.ParentIova), to = ulong.Min(last, mapping.ParentLast);
+                ReadDirty(from - offset, to - offset, noClear, dirty.Shifted(offset));
+            }
+        }
+    }
+
     /// <inheritdoc/>
     internal override void Free()
     {

@@ -8,11 +8,17 @@ namespace IommuFd.HwSim.Kernel;
 /// <param name="Ioasid">The space.</param>
 internal sealed record RfcAttachment(RfcDevice Device, RfcSlot Slot, RfcIoasid Ioasid);
 
-/// <summary>What leads from a domain's fault back to the slot.</summary>
-internal sealed class RfcAttachHandle(RfcSlot slot) : IommuAttachHandle
+/// <summary>What leads from a page request back to the user's names.</summary>
+internal sealed class RfcAttachHandle(RfcSlot slot, RfcDevice device) : IommuAttachHandle
 {
     /// <summary>The slot.</summary>
     internal RfcSlot Slot { get; } = slot;
+
+    /// <summary>The device, or of several that cannot be told apart the first.</summary>
+    internal RfcDevice Device { get; } = device;
+
+    /// <summary>The user's PASID; null for a default space.</summary>
+    internal uint? Vpasid { get; } = slot.Vpasid;
 }
 
 /// <summary>
@@ -30,6 +36,9 @@ internal sealed class RfcSlot(IommuGroup? group, uint pasid)
 
     /// <summary>The physical PASID.</summary>
     internal uint Pasid { get; } = pasid;
+
+    /// <summary>The user's PASID; null for a default space.</summary>
+    internal uint? Vpasid { get; init; }
 
     /// <summary>The space that translates; null while DMA is blocked.</summary>
     internal RfcIoasid? Effective { get; private set; }
@@ -145,6 +154,8 @@ internal sealed class RfcSlot(IommuGroup? group, uint pasid)
         int error = Group is null ? 0 : Install(device, next?.Domain);
         if (error == 0)
         {
+            // Requests that came through the old space cannot be retried there.
+            Effective?.Faults?.End(this);
             Effective = next;
         }
 
@@ -168,7 +179,7 @@ internal sealed class RfcSlot(IommuGroup? group, uint pasid)
             return 0;
         }
 
-        var handle = new RfcAttachHandle(this);
+        var handle = new RfcAttachHandle(this, device);
         return (Pasid == IommuGroup.NoPasid, Effective is null) switch
         {
             (true, true) => Group!.AttachGroupHandle(domain, handle),

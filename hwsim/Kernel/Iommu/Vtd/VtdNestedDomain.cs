@@ -4,7 +4,7 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>A first-stage table of user space on top of a second-stage parent (drivers/iommu/intel/nested.c).</summary>
-internal sealed class VtdNestedDomain : VtdDomain
+internal sealed class VtdNestedDomain : VtdDomain, IUserTableDomain
 {
     private const ulong Sre = (ulong)iommu_hwpt_vtd_s1_flags.IOMMU_VTD_S1_SRE, Eafe = (ulong)iommu_hwpt_vtd_s1_flags.IOMMU_VTD_S1_EAFE;
     private const ulong Wpe = (ulong)iommu_hwpt_vtd_s1_flags.IOMMU_VTD_S1_WPE;
@@ -72,6 +72,35 @@ internal sealed class VtdNestedDomain : VtdDomain
     }
 
     public override void Free() => _parent.RemoveNested(this);
+
+    /// <inheritdoc/>
+    public void Invalidate(in UserTableChange change)
+    {
+        const uint Unit = Rfc.IOMMU_CACHE_INV_TYPE_IOTLB | Rfc.IOMMU_CACHE_INV_TYPE_PASID;
+        lock (Gate)
+        {
+            foreach (var use in Units)
+            {
+                foreach (var (device, pasid) in use.Devices)
+                {
+                    if (change.Device != null && change.Device != device)
+                    {
+                        continue;
+                    }
+
+                    if (change.Has(Unit))
+                    {
+                        use.Driver.InvalidatePasidPages(use.Id, pasid, change.First, change.Last);
+                    }
+
+                    if (change.Has(Rfc.IOMMU_CACHE_INV_TYPE_DEV_IOTLB))
+                    {
+                        use.Driver.InvalidateDeviceTlb(device, pasid, change.First, change.Last);
+                    }
+                }
+            }
+        }
+    }
 
     /// <summary>The parent's pages changed: no telling which of this table's translations used them.</summary>
     internal void ParentChanged(bool onlyCachingMode)

@@ -13,7 +13,7 @@ namespace IommuFd.HwSim.Kernel;
 /// Does not model: queued invalidation in legacy mode (the registers serve) and with it device TLBs there, taking over the tables of a previous kernel, 1:1
 /// ranges of firmware in the default domain.
 /// </remarks>
-public sealed class VtdOps : IommuOps
+public sealed partial class VtdOps : IommuOps
 {
     private readonly VtdBlockedDomain _blocked;
     private readonly List<VtdDriver> _units = [];

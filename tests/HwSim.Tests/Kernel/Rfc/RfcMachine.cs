@@ -12,7 +12,7 @@ namespace HwSim.Tests.Kernel.Rfc;
 internal sealed unsafe class RfcMachine : IDisposable
 {
     public const ulong Page = 4096;
-    public const string Edu = "0000:00:04.0", PairA = "0000:02:01.0", PairB = "0000:02:02.0", Accelerator = "0000:00:08.0", Nic = "0000:01:00.0";
+    public const string Edu = "0000:00:04.0", PairA = "0000:02:01.0", PairB = "0000:02:02.0", Accelerator = "0000:00:08.0", Framebuffer = "0000:00:09.0", Enqcmd = "0000:00:0a.0", Nic = "0000:01:00.0";
 
     public RfcMachine(string topology = "rfc")
         : this(Topology.ByName(topology))
@@ -168,6 +168,50 @@ internal sealed unsafe class RfcMachine : IDisposable
         return error < 0 ? error : (long)unmap.unmap.size;
     }
 
+    /// <summary>A child whose VT-d first-stage table the user manages.</summary>
+    public int AllocUserTable(int iommu, int parent, ulong table, uint flags = 0, iommu_ioasid_format format = iommu_ioasid_format.IOMMU_IOASID_FORMAT_VTD_S1, uint width = 48) =>
+        Alloc(iommu, new iommu_ioasid_alloc_attr
+        {
+            flags = flags,
+            type = IOMMU_IOASID_TYPE_USER,
+            addr_width = width,
+            parent = parent,
+            format = (uint)format,
+            addr = table,
+            user_pgtable = 1,
+        });
+
+    public int Invalidate(int iommu, int ioasid, iommu_inv_granularity granularity, uint cache, ulong addr = 0, ulong pages = 0, ulong? cookie = null)
+    {
+        iommu_ioasid_invalidate request = new()
+        {
+            argsz = (uint)sizeof(iommu_ioasid_invalidate),
+            flags = cookie is null ? 0 : IOMMU_IOASID_INVALIDATE_COOKIE,
+            ioasid = ioasid,
+            cache = cache,
+            granularity = (uint)granularity,
+            cookie = cookie ?? 0,
+            addr = addr,
+            granule_size = pages == 0 ? 0 : Page,
+            nb_granules = pages,
+        };
+        return Ioctl(iommu, IOMMU_INVALIDATE_CACHE, ref request);
+    }
+
+    /// <summary>The PASID capability of a bound device: flags and width; null without.</summary>
+    public (uint Flags, uint Width)? PasidCapability(int device)
+    {
+        byte[] buffer = new byte[256];
+        fixed (byte* bytes = buffer)
+        {
+            var info = (vfio_device_info*)bytes;
+            info->argsz = (uint)buffer.Length;
+            Succeeds(Kernel.Ioctl(device, Vfio.VFIO_DEVICE_GET_INFO, (nint)bytes));
+            (ushort Id, byte[] Payload) found = Chain(buffer, (info->flags & Vfio.VFIO_DEVICE_FLAGS_CAPS) != 0 ? info->cap_offset : 0).Find(static c => c.Id == VFIO_DEVICE_INFO_CAP_PASID);
+            return found.Payload is null ? null : (BitConverter.ToUInt32(found.Payload), BitConverter.ToUInt32(found.Payload, 4));
+        }
+    }
+
     /// <summary>Zeroed memory of the process.</summary>
     public ulong Memory(ulong size)
     {
@@ -197,6 +241,13 @@ internal sealed unsafe class RfcMachine : IDisposable
     /// <summary>True when a function's DMA write arrives.</summary>
     public bool DmaWrite(string address, ulong iova, ulong word, uint pasid = DmaRequest.NoPasid) =>
         Host.Unit!.Write(RequesterId(address), pasid, iova, &word, 8) == DmaStatus.Success;
+
+    /// <summary>poll(2) of one descriptor, without waiting.</summary>
+    public bool IsReadable(int descriptor)
+    {
+        PollDescriptor poll = new() { Descriptor = descriptor, Events = Libc.POLLIN };
+        return Kernel.Poll((nint)(&poll), 1, 0) > 0;
+    }
 
     /// <summary>Pages that are pinned for devices.</summary>
     public ulong PinnedPages => Host.Process.PinnedPages.Pages;

@@ -45,15 +45,15 @@ public sealed unsafe class Rule_3_3_InvariantTests : IDisposable
     [Trait("rfc", "3.3-3")]
     public void Unbind_waits_until_the_last_mapping_of_the_device_is_gone()
     {
-        int device = _machine.OpenBound(RfcMachine.Accelerator, _iommu, 5);
+        int device = _machine.OpenBound(RfcMachine.Framebuffer, _iommu, 5);
         vfio_region_info info = new() { argsz = (uint)sizeof(vfio_region_info), index = 0 };
         Assert.Equal(0, _machine.Ioctl(device, Vfio.VFIO_DEVICE_GET_REGION_INFO, ref info));
         nint bar = _machine.Kernel.Mmap(0, 4096, Libc.PROT_READ, Libc.MAP_SHARED, device, (long)info.offset);
         Assert.False(bar is < 0 and > -4096);
         Assert.Equal(0, _machine.Kernel.Close(device));
-        Assert.Same(_machine.Group(RfcMachine.Accelerator).BlockingDomain, _machine.Group(RfcMachine.Accelerator).Domain);
+        Assert.Same(_machine.Group(RfcMachine.Framebuffer).BlockingDomain, _machine.Group(RfcMachine.Framebuffer).Domain);
         Assert.Equal(0, _machine.Kernel.Munmap(bar, 4096));
-        Assert.Same(_machine.Group(RfcMachine.Accelerator).DefaultDomain, _machine.Group(RfcMachine.Accelerator).Domain);
+        Assert.Same(_machine.Group(RfcMachine.Framebuffer).DefaultDomain, _machine.Group(RfcMachine.Framebuffer).Domain);
     }
 
     [Fact]
