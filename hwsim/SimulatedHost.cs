@@ -41,7 +41,9 @@ public sealed class SimulatedHost : IHost
         Memory.Faults = faults;
         Sysfs = new SimulatedSysfs(_tree);
 
-        IommuUnits units = new(topology, Memory, _tree);
+        var log = new KernelLog();
+        _tree.Add(_tree.Directory("/dev"), "kmsg", log.Node());
+        IommuUnits units = new(topology, Memory, _tree, log);
         Unit = units.Unit;
         var groups = new GroupTable(_tree, units.Attach, units.Directory, "DMA");
         _pci = new PciTree(topology, _bus, _tree, groups, DeviceModels.Create);

@@ -15,7 +15,7 @@ internal sealed partial class IommuUnits
     private sealed record Family(
         IommuUnit Unit, IommuOps Ops, IReadOnlyList<ReservedRegion> Regions, string Name, string Attributes, (string Name, Func<string> Read)[] Files);
 
-    private static Family Intel(IommuTopology iommu, PhysicalMemory memory)
+    private static Family Intel(IommuTopology iommu, PhysicalMemory memory, KernelLog log)
     {
         // In legacy mode as QEMU's unit: no snoop control, no device TLBs. In scalable mode everything that the data book has and the topology leaves.
         var unit = new VtdUnit(memory, new VtdOptions
@@ -29,7 +29,7 @@ internal sealed partial class IommuUnits
             SnoopControl = iommu.Has("snoop-control"),
             CachingMode = !iommu.Scalable,
         });
-        var ops = new VtdOps();
+        var ops = new VtdOps { Print = log.Print };
         ops.Probe(unit);
         return new(unit, ops, [VtdOps.MsiRegion], "dmar0", "intel-iommu",
         [
@@ -42,10 +42,10 @@ internal sealed partial class IommuUnits
         ]);
     }
 
-    private static Family Amd(PhysicalMemory memory)
+    private static Family Amd(PhysicalMemory memory, KernelLog log)
     {
         var unit = new AmdViUnit(memory);
-        var ops = new AmdOps();
+        var ops = new AmdOps { Print = log.Print };
         ops.Probe(unit);
         // The capability header of the IOMMU's PCI function: secure device, IOMMU block, IOTLB support left out.
         return new(unit, ops, AmdOps.Regions, "ivhd0", "amd-iommu",
@@ -55,18 +55,18 @@ internal sealed partial class IommuUnits
         ]);
     }
 
-    private static Family Smmu(PhysicalMemory memory)
+    private static Family Smmu(PhysicalMemory memory, KernelLog log)
     {
         var unit = new SmmuV3Unit(memory, new SmmuOptions { OutputBits = 48 });
-        var ops = new SmmuOps();
+        var ops = new SmmuOps { Print = log.Print };
         ops.Probe(unit);
         return new(unit, ops, [SmmuOps.MsiRegion], "smmu3.0x0000000009050000", "", []);
     }
 
-    private static Family Riscv(IommuTopology iommu, PhysicalMemory memory)
+    private static Family Riscv(IommuTopology iommu, PhysicalMemory memory, KernelLog log)
     {
         var unit = new RiscvIommuUnit(memory);
-        var ops = new RiscvOps(iommu.CacheCoherent);
+        var ops = new RiscvOps(iommu.CacheCoherent) { Print = log.Print };
         ops.Probe(unit);
         return new(unit, ops, [], "riscv-iommu@0000:00:01.0", "", []);
     }

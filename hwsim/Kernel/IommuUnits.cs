@@ -10,7 +10,7 @@ internal sealed partial class IommuUnits
     private readonly IReadOnlyList<ReservedRegion> _regions = [];
 
     /// <summary>Makes the unit that a topology asks for and lets its driver bring it up.</summary>
-    public IommuUnits(Topology topology, PhysicalMemory memory, FileTree tree)
+    public IommuUnits(Topology topology, PhysicalMemory memory, FileTree tree, KernelLog log)
     {
         _topology = topology;
         tree.Directory("/sys/class/iommu");
@@ -22,10 +22,10 @@ internal sealed partial class IommuUnits
 
         Family family = iommu.Kind switch
         {
-            "intel" => Intel(iommu, memory),
-            "amd" => Amd(memory),
-            "arm-smmuv3" => Smmu(memory),
-            "riscv" => Riscv(iommu, memory),
+            "intel" => Intel(iommu, memory, log),
+            "amd" => Amd(memory, log),
+            "arm-smmuv3" => Smmu(memory, log),
+            "riscv" => Riscv(iommu, memory, log),
             _ => throw new TopologyException($"there is no IOMMU of kind '{iommu.Kind}'; known are: intel, amd, arm-smmuv3, riscv"),
         };
         Unit = family.Unit;

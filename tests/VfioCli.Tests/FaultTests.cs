@@ -1,4 +1,7 @@
+using IommuFd.HwSim;
+using IommuFd.Sysfs;
 using VfioCli.Faults;
+using VfioCli.Tests.Support;
 using Xunit;
 
 namespace VfioCli.Tests;
@@ -60,5 +63,33 @@ public class FaultTests
         const string line = "DMAR: [DMA Write NO_PASID] Request device [00:04.0] fault addr 0x2800 [fault reason 0x05] PTE Write access is not set";
         (_, int count) = Assert.Single(FaultLog.Parse(["usb 1-1: new device", line, "DMAR: DRHD: handling fault status reg 2", line]));
         Assert.Equal(2, count);
+    }
+
+    [Theory]
+    [InlineData("intel", "VT-d 0x05: 0000:00:04.0 write of IOVA 0x")]
+    [InlineData("intel-scalable", "VT-d 0x")]
+    [InlineData("amd", "AMD-Vi IO_PAGE_FAULT flags=0x0020: 0000:00:04.0 write of IOVA 0x")]
+    [InlineData("arm-smmuv3", "SMMUv3 F_TRANSLATION: 0000:00:04.0 write of IOVA 0x")]
+    [InlineData("riscv", "RISC-V 15: 0000:00:04.0 (if a PCI function; device id 0x20) write of IOVA 0x")]
+    public void The_simulated_kernel_logs_what_its_IOMMU_refuses(string topology, string line)
+    {
+        using SimulatedHost host = new(Topology.Load(topology));
+        MemoryBindingStore store = new();
+        Vfio.On(host, store, "fault", "--host", "sim").Exits(ExitCode.Ok).Says("no IOMMU faults found\n");
+        Vfio attach = Vfio.On(host, store, "attach", "0000:00:04.0", "--selftest").Exits(ExitCode.Ok);
+        Assert.Contains("\nfault log  " + line.Replace(" of IOVA", " of", StringComparison.Ordinal), attach.Out, StringComparison.Ordinal);
+        Assert.StartsWith(line, Vfio.On(host, store, "fault", "--host", "sim").Exits(ExitCode.Ok).Out, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData("intel", "PASS  interrupt remapping: on\n")]
+    [InlineData("arm-smmuv3", "PASS  interrupt remapping: on\n")]
+    [InlineData("riscv", "PASS  interrupt remapping: on\n")]
+    [InlineData("broken-no-remapping", "FAIL  interrupt remapping: off: VFIO_DEVICE_BIND_IOMMUFD will answer EPERM\n      /proc/interrupts holds no IR- chip\n")]
+    public void Interrupt_remapping_is_seen_in_the_names_of_the_chips(string topology, string line)
+    {
+        using SimulatedHost host = new(Topology.Load(topology));
+        Assert.Contains(line, Vfio.On(host, new MemoryBindingStore(), "doctor").Out, StringComparison.Ordinal);
+        Assert.Contains(line, Vfio.On(host, new MemoryBindingStore(), "explain", "0000:00:04.0").Out, StringComparison.Ordinal);
     }
 }

@@ -30,6 +30,9 @@ public readonly record struct IommuFeatures(uint MaxPasids, bool DeviceTlb, bool
 /// <summary>An IOMMU driver (struct iommu_ops): one per family and machine, for all units of that family.</summary>
 public abstract class IommuOps
 {
+    /// <summary>Where the driver's lines for the kernel's log go (printk); null drops them. Set before a unit is probed.</summary>
+    public Action<string>? Print { get; init; }
+
     /// <summary>The domain that refuses all DMA (ops->blocked_domain); null when the driver knows none and an empty table must serve.</summary>
     public virtual IommuDomain? BlockedDomain => null;
 

@@ -18,6 +18,7 @@ internal sealed class SystemFiles(FileTree tree, Topology topology)
         tree.Add(proc, "meminfo", static () => "MemTotal:        8388608 kB\nMemFree:         6291456 kB\nMemAvailable:    6291456 kB\nHugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
         tree.Add(proc, "devices", static () => "Character devices:\n  1 mem\n 10 misc\n251 vfio-dev\n252 vfio\n\nBlock devices:\n259 blkext\n");
         tree.Add(tree.Directory("/proc/sys/kernel"), "osrelease", () => topology.KernelRelease + "\n");
+        tree.Add(proc, "interrupts", () => Interrupts());
         DirectoryNode self = tree.Directory("/proc/self");
         tree.Add(self, "limits", () => Limits());
         tree.Directory("/etc");
@@ -91,6 +92,21 @@ internal sealed class SystemFiles(FileTree tree, Topology topology)
         _ when text.StartsWith("of", StringComparison.OrdinalIgnoreCase) => false,
         _ => null,
     };
+
+    // The chips' names tell whether interrupts are remapped.
+    private string Interrupts()
+    {
+        string remapped = topology.Iommu?.InterruptRemapping == true ? "IR-" : "";
+        (string wired, string message) = topology.Iommu?.Kind switch
+        {
+            "arm-smmuv3" => ("GICv3", remapped.Length == 0 ? "GICv2m-PCI-MSI" : "ITS-PCI-MSI"),
+            "riscv" => ("APLIC-MSI", remapped.Length == 0 ? "PLIC" : "IMSIC-PCI-MSI"),
+            _ => (remapped + "IO-APIC", remapped + "PCI-MSI"),
+        };
+        return "           CPU0       CPU1       \n"
+            + $"  9:          0          0   {wired}    9-fasteoi   acpi\n"
+            + $" 24:         12          0   {message}-0000:00:02.0    0-edge      virtio0-config\n";
+    }
 
     private string Limits()
     {

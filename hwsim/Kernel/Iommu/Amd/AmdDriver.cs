@@ -4,7 +4,7 @@ using IommuFd.HwSim.Units;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The driver's side of one AMD IOMMU (struct amd_iommu): device table, domain ids, commands.</summary>
-internal sealed class AmdDriver
+internal sealed partial class AmdDriver
 {
     internal const ulong Valid = 3, ReadWrite = 3UL << 61, HostAccessedDirty = 3UL << 7, GuestValid = 1UL << 55, GuestIo = 1UL << 54;
 
@@ -14,12 +14,15 @@ internal sealed class AmdDriver
     private readonly Lock _lock = new();
     private readonly PhysicalMemory _memory;
     private readonly ulong _deviceTable;
+    private readonly ulong _events;
+    private readonly Action<string>? _print;
     private readonly CommandRing _ring;
     private readonly HashSet<int> _domainIds = [];
 
-    internal AmdDriver(AmdViUnit unit)
+    internal AmdDriver(AmdViUnit unit, Action<string>? print = null)
     {
         Unit = unit;
+        _print = print;
         _memory = unit.Memory;
         Features = unit.ReadRegister(AmdRegister.EXT_FEATURES, 8);
         _deviceTable = _memory.Allocate(21);
@@ -32,8 +35,11 @@ internal sealed class AmdDriver
 
         unit.WriteRegister(AmdRegister.DEV_TAB_BASE, 8, _deviceTable | 0x1ff);
         unit.WriteRegister(AmdRegister.CMD_BUF_BASE, 8, _ring.Address | ((ulong)RingLg2 << 56));
-        unit.WriteRegister(AmdRegister.EVT_LOG_BASE, 8, _memory.Allocate(13) | ((ulong)RingLg2 << 56));
-        unit.WriteRegister(AmdRegister.CONTROL, 8, 1 | (1 << 2) | (1 << 12) | ((Features >> 4 & 1) << 16));
+        _events = _memory.Allocate(13);
+        unit.Interrupts = this;
+        unit.WriteRegister(AmdRegister.MSI_ADDR_LO, 4, EventMessage);
+        unit.WriteRegister(AmdRegister.EVT_LOG_BASE, 8, _events | ((ulong)RingLg2 << 56));
+        unit.WriteRegister(AmdRegister.CONTROL, 8, 1 | (1 << 2) | (1 << 3) | (1 << 12) | ((Features >> 4 & 1) << 16));
         Command(8UL << 60, 0);
     }
 

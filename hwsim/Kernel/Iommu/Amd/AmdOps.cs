@@ -38,7 +38,7 @@ public sealed class AmdOps : IommuOps
     {
         lock (_units)
         {
-            _units.Add(new AmdDriver(unit));
+            _units.Add(new AmdDriver(unit, Print));
         }
     }
 

@@ -3,20 +3,23 @@ using IommuFd.HwSim.Units;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The driver's side of one RISC-V IOMMU (struct riscv_iommu_device): device directory, PSCIDs, commands.</summary>
-internal sealed class RiscvDriver
+internal sealed partial class RiscvDriver
 {
     private const int RingLg2 = 8;
 
     private readonly Lock _lock = new();
     private readonly PhysicalMemory _memory;
     private readonly ulong _directory;
+    private readonly ulong _faults;
+    private readonly Action<string>? _print;
     private readonly bool _isExtended;
     private readonly CommandRing _ring;
     private readonly HashSet<int> _pscids = [];
 
-    internal RiscvDriver(RiscvIommuUnit unit)
+    internal RiscvDriver(RiscvIommuUnit unit, Action<string>? print = null)
     {
         Unit = unit;
+        _print = print;
         _memory = unit.Memory;
         Capabilities = unit.ReadRegister(RiscvRegister.capabilities, 8);
         _isExtended = (Capabilities & 1 << 22) != 0;
@@ -24,7 +27,9 @@ internal sealed class RiscvDriver
         _ring = new CommandRing(_memory, RingLg2);
         unit.WriteRegister(RiscvRegister.cqb, 8, _ring.Address >> 2 | (RingLg2 - 1));
         unit.WriteRegister(RiscvRegister.cqcsr, 4, 3);
-        unit.WriteRegister(RiscvRegister.fqb, 8, _memory.Allocate(RingLg2 + 5) >> 2 | (RingLg2 - 1));
+        _faults = _memory.Allocate(RingLg2 + 5);
+        EnableFaults();
+        unit.WriteRegister(RiscvRegister.fqb, 8, _faults >> 2 | (RingLg2 - 1));
         unit.WriteRegister(RiscvRegister.fqcsr, 4, 3);
         // Three levels hold every requester id.
         unit.WriteRegister(RiscvRegister.ddtp, 8, _directory >> 2 | 4);

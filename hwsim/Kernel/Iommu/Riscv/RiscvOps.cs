@@ -26,7 +26,7 @@ public sealed class RiscvOps(bool isCoherent) : IommuOps
     {
         lock (_units)
         {
-            _units.Add(new RiscvDriver(unit));
+            _units.Add(new RiscvDriver(unit, Print));
         }
     }
 

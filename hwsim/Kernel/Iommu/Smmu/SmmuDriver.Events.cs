@@ -35,6 +35,15 @@ internal sealed partial class SmmuDriver : IInterruptController
         }
     }
 
+    private void Print(SmmuEvent code, ReadOnlySpan<ulong> words)
+    {
+        const ulong Reading = 1UL << 35, Privileged = 1UL << 33, HasSubstream = 1 << 11;
+        const string Name = "arm-smmu-v3 arm-smmu-v3.0.auto";
+        var stream = (ushort)(words[0] >> 32);
+        _print?.Invoke($"{Name}: event: {code} client: 0000:{PciName.Of(stream)} sid: 0x{stream:x} ssid: 0x{((words[0] & HasSubstream) != 0 ? words[0] >> 12 & 0xfffff : 0):x} iova: 0x{words[2]:x} ipa: 0x{words[3] & ~0xfffUL:x}");
+        _print?.Invoke($"{Name}: {((words[1] & Privileged) != 0 ? "priv" : "unpriv")} data {((words[1] & Reading) != 0 ? "read" : "write")} {((words[1] & 1UL << 39) != 0 ? "s2" : "s1")} \"{code}\" stag: 0x{words[1] & 0xffff:x}");
+    }
+
     // Called by the unit, which is locked: events come one after the other.
     private void HandleEvents()
     {
@@ -58,6 +67,10 @@ internal sealed partial class SmmuDriver : IInterruptController
             {
                 words[0] = (uint)words[0] | ((ulong)guest.VirtualId << 32);
                 _ = guest.Viommu.ReportEvent((uint)iommu_veventq_type.IOMMU_VEVENTQ_TYPE_ARM_SMMUV3, MemoryMarshal.AsBytes<ulong>(words));
+            }
+            else
+            {
+                Print(code, words);
             }
         }
 

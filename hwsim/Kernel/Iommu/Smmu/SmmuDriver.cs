@@ -12,12 +12,14 @@ internal sealed partial class SmmuDriver
     private readonly Lock _lock = new();
     private readonly PhysicalMemory _memory;
     private readonly ulong _streamTable;
+    private readonly Action<string>? _print;
     private readonly CommandRing _ring;
     private readonly HashSet<int> _asids = [];
     private readonly HashSet<int> _vmids = [];
 
-    internal SmmuDriver(SmmuV3Unit unit)
+    internal SmmuDriver(SmmuV3Unit unit, Action<string>? print = null)
     {
+        _print = print;
         Unit = unit;
         _memory = unit.Memory;
         Idr0 = Read(SmmuRegister.IDR0);

@@ -30,7 +30,7 @@ public sealed class SmmuOps : IommuOps
     {
         lock (_units)
         {
-            _units.Add(new SmmuDriver(unit));
+            _units.Add(new SmmuDriver(unit, Print));
         }
     }
 

@@ -20,6 +20,10 @@ internal sealed partial class VtdDriver
         {
             HandlePageRequests();
         }
+        else if (address == FaultMessage)
+        {
+            HandleFaults();
+        }
     }
 
     /// <summary>Tells a device to forget translations of a PASID (0: of requests without one) in a range. Nothing happens when it keeps none.</summary>

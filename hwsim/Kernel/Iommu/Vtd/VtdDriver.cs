@@ -12,11 +12,13 @@ internal sealed partial class VtdDriver : IInterruptController
     private readonly Lock _lock = new();
     private readonly PhysicalMemory _memory;
     private readonly ulong _root;
+    private readonly Action<string>? _print;
     private readonly HashSet<int> _domainIds = [];
 
-    internal VtdDriver(VtdUnit unit, bool scalable)
+    internal VtdDriver(VtdUnit unit, bool scalable, Action<string>? print = null)
     {
         Unit = unit;
+        _print = print;
         _memory = unit.Memory;
         Cap = unit.ReadRegister(VtdRegister.CAP, 8);
         Ecap = unit.ReadRegister(VtdRegister.ECAP, 8);
@@ -42,6 +44,7 @@ internal sealed partial class VtdDriver : IInterruptController
 
         InvalidateContext(granularity: 1, 0, 0);
         InvalidateIoTlb(granularity: 1, 0, 0, 0);
+        EnableFaults();
         unit.WriteRegister(VtdRegister.GCMD, 4, enable);
     }
 

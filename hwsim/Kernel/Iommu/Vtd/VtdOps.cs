@@ -40,7 +40,7 @@ public sealed partial class VtdOps : IommuOps
     {
         lock (_units)
         {
-            _units.Add(new VtdDriver(unit, scalable));
+            _units.Add(new VtdDriver(unit, scalable, Print));
         }
     }
 
