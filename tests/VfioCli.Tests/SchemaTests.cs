@@ -24,6 +24,8 @@ public class SchemaTests
     [InlineData("restore")]
     [InlineData("attach 0000:00:04.0 --selftest --map 2M@0x100000")]
     [InlineData("attach --bind 0000:00:05.0")]
+    [InlineData("flow 4.3")]
+    [InlineData("flow 4.1 --interface container")]
     [InlineData("reset --dry-run --force 0000:00:05.0")]
     [InlineData("vf create 0000:01:00.0 2")]
     [InlineData("vf token")]

@@ -7,7 +7,7 @@ namespace IommuFd;
 /// A device that belongs to a context: the only type that has regions and interrupts. Its DMA is blocked until it is attached, and again after. The binding
 /// ends when this is disposed and everything built on it (mapped BARs, interrupts, attachments) is too: no unbind before access is withdrawn.
 /// </summary>
-public sealed class BoundDevice : Resource
+public sealed partial class BoundDevice : Resource
 {
     private readonly VfioDeviceFile _file;
 
@@ -44,55 +44,6 @@ public sealed class BoundDevice : Resource
     internal IommuHost Host => _file.Host;
 
     internal override DescriptorHandle Descriptor => _handle;
-
-    /// <summary>Lets the device's DMA reach an address space. The permitted ranges of the space are asked again.</summary>
-    /// <exception cref="ArgumentException">The space belongs to another context.</exception>
-    /// <exception cref="IommuFdException">EINVAL another device of the group is attached elsewhere, EADDRINUSE a reserved range meets a mapping.</exception>
-    public Attachment Attach(IoAddressSpace space)
-    {
-        ArgumentNullException.ThrowIfNull(space);
-        return Attach(space, _group is null ? space.Ioas.Id : 0, space.Context, null, space);
-    }
-
-    /// <summary>Lets the device's DMA go through a hardware page table; with a PASID only the DMA that carries it.</summary>
-    /// <param name="table">The table, made for this device's IOMMU; for a PASID with IOMMU_HWPT_ALLOC_PASID.</param>
-    /// <param name="pasid">The PASID, or null for DMA without one.</param>
-    /// <exception cref="ArgumentException">The table belongs to another context.</exception>
-    /// <exception cref="IommuFdException">EINVAL the device cannot use the table, EBUSY the PASID is in use, EOPNOTSUPP no PASID here.</exception>
-    public Attachment Attach(HardwareTable table, uint? pasid = null)
-    {
-        ArgumentNullException.ThrowIfNull(table);
-        return Attach(table, table.Id, table.Context, pasid, null);
-    }
-
-    private Attachment Attach(Resource target, uint tableId, IommuContext owner, uint? pasid, IoAddressSpace? space)
-    {
-        if (owner != Context)
-        {
-            throw new ArgumentException("What is attached belongs to another context than the device.", nameof(target));
-        }
-
-        Enter();
-        if (!target.TryEnter())
-        {
-            Exit();
-            ObjectDisposedException.ThrowIf(true, target);
-        }
-
-        try
-        {
-            uint effective = _group is null ? Calls.Attach(tableId, pasid) : AttachGroup(space!);
-            Attachment attachment = new(this, target, effective, pasid, space);
-            space?.Refresh();
-            return attachment;
-        }
-        catch
-        {
-            target.Exit();
-            Exit();
-            throw;
-        }
-    }
 
     /// <summary>Opens a BAR for register access.</summary>
     /// <param name="index">0..5.</param>
@@ -140,25 +91,6 @@ public sealed class BoundDevice : Resource
         {
             Exit();
         }
-    }
-
-    /// <summary>Blocks the DMA that an attachment let through.</summary>
-    internal void Detach(uint? pasid)
-    {
-        if (_group is null)
-        {
-            _ = Calls.DetachCall(pasid);
-        }
-        else
-        {
-            _group.Detach();
-        }
-    }
-
-    private uint AttachGroup(IoAddressSpace space)
-    {
-        int result = _group!.Attach(space.Containers!);
-        return result >= 0 ? 0u : throw Failure.Of("attach container", result, new Evidence("device", $"{Address}"), new Evidence("group", $"{_group.Number}"));
     }
 
     // There is no unbind command: closing the descriptor is. The file object is of no use after that.

@@ -104,6 +104,12 @@ public sealed unsafe partial class VfioDeviceCalls
     /// <exception cref="IommuFdException">EINVAL the IOMMU cannot use it, EADDRINUSE a reserved range meets a mapping, ENOENT no such object.</exception>
     public uint Attach(uint tableId, uint? pasid = null)
     {
+        int result = AttachCall(tableId, pasid, out uint effective);
+        return result >= 0 ? effective : throw AttachFailure(result, tableId);
+    }
+
+    internal int AttachCall(uint tableId, uint? pasid, out uint effective)
+    {
         vfio_device_attach_iommufd_pt command = new()
         {
             argsz = (uint)sizeof(vfio_device_attach_iommufd_pt),
@@ -112,8 +118,12 @@ public sealed unsafe partial class VfioDeviceCalls
             pasid = pasid ?? 0,
         };
         int result = _handle.Ioctl(VFIO_DEVICE_ATTACH_IOMMUFD_PT, ref command);
-        return result >= 0 ? command.pt_id : throw Failure.Of(nameof(VFIO_DEVICE_ATTACH_IOMMUFD_PT), result, new Evidence("pt_id", $"{tableId}"));
+        effective = command.pt_id;
+        return result;
     }
+
+    internal static IommuFdException AttachFailure(int result, uint tableId) =>
+        Failure.Of(nameof(VFIO_DEVICE_ATTACH_IOMMUFD_PT), result, new Evidence("pt_id", $"{tableId}"));
 
     /// <summary>VFIO_DEVICE_DETACH_IOMMUFD_PT: the device's DMA (of that PASID) is blocked from now on.</summary>
     /// <exception cref="IommuFdException">The device is gone.</exception>

@@ -80,6 +80,15 @@ public sealed unsafe partial class Ioas
     private ulong Copy(Ioas source, ulong sourceIova, ulong length, uint flags, ulong iova)
     {
         ArgumentNullException.ThrowIfNull(source);
+        ulong where = iova;
+        int result = CopyCall(source, sourceIova, length, flags, ref where);
+        return result >= 0
+            ? where
+            : throw Failure.Of(nameof(IOMMU_IOAS_COPY), result, Evidence.Hex("src_iova", sourceIova), Evidence.Hex("length", length), Evidence.Hex("dst_iova", iova));
+    }
+
+    internal int CopyCall(Ioas source, ulong sourceIova, ulong length, uint flags, ref ulong iova)
+    {
         iommu_ioas_copy command = new()
         {
             size = (uint)sizeof(iommu_ioas_copy), flags = flags, dst_ioas_id = Id, src_ioas_id = source.Id, length = length, dst_iova = iova, src_iova = sourceIova,
@@ -87,8 +96,7 @@ public sealed unsafe partial class Ioas
         Enter();
         int result = _context.Call(IOMMU_IOAS_COPY, ref command);
         Exit();
-        return result >= 0
-            ? command.dst_iova
-            : throw Failure.Of(nameof(IOMMU_IOAS_COPY), result, Evidence.Hex("src_iova", sourceIova), Evidence.Hex("length", length), Evidence.Hex("dst_iova", iova));
+        iova = command.dst_iova;
+        return result;
     }
 }

@@ -10,8 +10,8 @@ namespace IommuFd;
 internal sealed class ContainerGroup
 {
     private readonly Lock _gate = new();
+    private readonly HashSet<BoundDevice> _attached = [];
     private ContainerSpace? _space;
-    private int _attached;
 
     private ContainerGroup(int number, VfioGroup group, VfioContainer container, bool isNoIommu)
     {
@@ -51,37 +51,50 @@ internal sealed class ContainerGroup
         }
     }
 
-    /// <summary>Attaches one more device of the group. 0 or -errno: the group has one address space.</summary>
-    internal int Attach(ContainerSpace space)
+    /// <summary>
+    /// Lets a device of the group reach a space, or with null nothing. 0 or -errno: the group has one container and so one address space. A device that is alone
+    /// in it can go from one space to the next; its DMA is blocked for the time that takes.
+    /// </summary>
+    internal int Switch(BoundDevice device, ContainerSpace? space)
     {
         lock (_gate)
         {
-            if (_attached > 0 && _space != space)
+            bool alone = _attached.Count == (_attached.Contains(device) ? 1 : 0);
+            if (space is null)
+            {
+                if (_attached.Remove(device) && alone)
+                {
+                    _space!.Detach(this);
+                    _space = null;
+                }
+
+                return 0;
+            }
+
+            if (_space == space)
+            {
+                _ = _attached.Add(device);
+                return 0;
+            }
+
+            if (!alone)
             {
                 return -Errno.EINVAL;
             }
 
-            int result = _attached == 0 ? space.Attach(this) : 0;
-            if (result >= 0)
+            ContainerSpace? before = _space;
+            before?.Detach(this);
+            int result = space.Attach(this);
+            if (result < 0)
             {
-                _space = space;
-                _attached++;
+                _space = before?.Attach(this) >= 0 ? before : null;
+                _ = _space is null ? _attached.Remove(device) : false;
+                return result;
             }
 
-            return result;
-        }
-    }
-
-    /// <summary>Detaches one device; the last one empties the container.</summary>
-    internal void Detach()
-    {
-        lock (_gate)
-        {
-            if (--_attached == 0)
-            {
-                _space!.Detach(this);
-                _space = null;
-            }
+            _space = space;
+            _ = _attached.Add(device);
+            return 0;
         }
     }
 

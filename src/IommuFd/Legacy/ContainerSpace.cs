@@ -15,7 +15,23 @@ internal sealed class ContainerSpace : IMappingBackend
     private readonly List<ContainerGroup> _groups = [];
     private readonly SortedDictionary<ulong, (nint Address, ulong Length, DmaAccess Access)> _mappings = [];
 
+    /// <summary>Whether a device is attached, so that the permitted ranges are known.</summary>
+    internal bool HasGroups
+    {
+        get
+        {
+            lock (_gate)
+            {
+                return _groups.Count != 0;
+            }
+        }
+    }
+
+    public uint Id => 0;
+
     public string MapCommand => "VFIO_IOMMU_MAP_DMA";
+
+    public string CopyCommand => MapCommand;
 
     public int Map(nint address, ulong length, DmaAccess access, bool isFixed, ref ulong iova)
     {
@@ -58,6 +74,13 @@ internal sealed class ContainerSpace : IMappingBackend
             _mappings.Add(iova, (address, length, access));
             return 0;
         }
+    }
+
+    // Containers share nothing: the memory is pinned and counted once more.
+    public int MapFrom(IMappingBackend source, ulong sourceIova, in SpacePiece piece)
+    {
+        ulong iova = piece.Iova;
+        return Map(piece.Address, piece.Length, piece.Access, isFixed: true, ref iova);
     }
 
     public int Unmap(ulong iova, ulong length)

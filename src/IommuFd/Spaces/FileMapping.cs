@@ -29,14 +29,17 @@ public sealed class FileMapping : Resource
 
     private protected override void Free()
     {
-        ulong length = Length;
-        _ = _space.Ioas.UnmapCall(Iova, ref length);
+        _space.Forget(this);
+        _ = _space.Unmap(Iova, Length);
     }
 }
 
 /// <content>Memory that has a descriptor.</content>
 public sealed partial class IoAddressSpace
 {
+    private readonly Lock _filesGate = new();
+    private readonly SortedList<ulong, FileMapping> _files = [];
+
     /// <summary>Maps a part of a memfd or dma-buf.</summary>
     /// <param name="file">Its descriptor; may be closed afterwards.</param>
     /// <param name="start">Where the part starts, in bytes.</param>
@@ -73,12 +76,50 @@ public sealed partial class IoAddressSpace
         Enter();
         try
         {
-            return new FileMapping(this, peer, Ioas.MapFile(file, start, length, access, iova), length, access);
+            FileMapping mapping = new(this, peer, Ioas.MapFile(file, start, length, access, iova), length, access);
+            lock (_filesGate)
+            {
+                _files.Add(mapping.Iova, mapping);
+            }
+
+            int result = HasChildren ? MappedForChildren(mapping.Iova, length) : 0;
+            if (result < 0)
+            {
+                Forget(mapping);
+                _ = Unmap(mapping.Iova, length);
+                throw Failure.Of(Backend.CopyCommand, result, Evidence.Hex("iova", mapping.Iova), Evidence.Hex("length", length), new Evidence("in", "a child of the space"));
+            }
+
+            return mapping;
         }
         catch
         {
             Exit();
             throw;
+        }
+    }
+
+    internal void Forget(FileMapping mapping)
+    {
+        lock (_filesGate)
+        {
+            _ = _files.Remove(mapping.Iova);
+        }
+    }
+
+    private SpacePiece? NextFilePiece(ulong first, ulong last)
+    {
+        lock (_filesGate)
+        {
+            foreach (FileMapping file in _files.Values)
+            {
+                if (file.Iova <= last && file.Iova + (file.Length - 1) >= first)
+                {
+                    return new SpacePiece(file.Iova, file.Length, 0, file.Access).Within(first, last);
+                }
+            }
+
+            return null;
         }
     }
 }

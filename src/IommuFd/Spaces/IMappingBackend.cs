@@ -1,13 +1,22 @@
 namespace IommuFd;
 
-/// <summary>What an <see cref="IoAddressSpace"/> needs of the kernel. Results are 0 or -errno.</summary>
+/// <summary>What a <see cref="MappedAddressSpace"/> needs of the kernel. Results are 0 or -errno.</summary>
 internal interface IMappingBackend
 {
+    /// <summary>The kernel's id of the space, 0 where it has none.</summary>
+    uint Id { get; }
+
     /// <summary>The command's name, for errors.</summary>
     string MapCommand { get; }
 
+    /// <summary>The name of the command that takes memory over from another space.</summary>
+    string CopyCommand { get; }
+
     /// <summary>Maps; <paramref name="iova"/> is chosen unless <paramref name="isFixed"/>.</summary>
     int Map(nint address, ulong length, DmaAccess access, bool isFixed, ref ulong iova);
+
+    /// <summary>Maps a piece that is memory of another space of the same kind.</summary>
+    int MapFrom(IMappingBackend source, ulong sourceIova, in SpacePiece piece);
 
     /// <summary>Unmaps one whole mapping.</summary>
     int Unmap(ulong iova, ulong length);

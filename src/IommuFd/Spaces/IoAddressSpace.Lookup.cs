@@ -93,7 +93,7 @@ public sealed partial class IoAddressSpace
         }
 
         throw Failure.Because(
-            _backend.MapCommand, Errno.ENOSPC, FailureCause.NoIovaSpace, "the aperture has no free IOVA range of this size", "Unmap something.",
+            Backend.MapCommand, Errno.ENOSPC, FailureCause.NoIovaSpace, "the aperture has no free IOVA range of this size", "Unmap something.",
             Evidence.Hex("length", buffer.Length), new Evidence("aperture", aperture.ToString()));
     }
 

@@ -3,72 +3,40 @@ using IommuFd.Native;
 namespace IommuFd;
 
 /// <summary>
-/// One I/O address space (the proposal's IOASID): which memory an IOVA stands for, for every device attached to it. A root: its page table is the kernel's,
-/// changed with <see cref="Map(DmaBuffer, DmaAccess)"/> and the disposal of the <see cref="Mapping"/>.
+/// A root address space: which memory an IOVA stands for, for every device attached to it. Its page table is the kernel's, changed with
+/// <see cref="Map(DmaBuffer, DmaAccess)"/> and the disposal of the <see cref="Mapping"/>; memory is pinned and counted here. Several may live in one context.
 /// </summary>
-public sealed partial class IoAddressSpace : Resource
+/// <remarks>
+/// A root to which no device is attached, with memory at IOVAs equal to its process addresses, is the proposal's dummy root: parent of spaces that
+/// share one pinning.
+/// </remarks>
+public sealed partial class IoAddressSpace : MappedAddressSpace
 {
-    private readonly Ioas? _ioas;
-    private readonly IMappingBackend _backend;
-    private readonly Lock _gate = new();
+    private readonly Lock _keptGate = new();
     private readonly List<DmaBuffer> _kept = []; // memory of mappings that the kernel did not remove
-    private IovaRange[] _permitted = [];
-    private ulong _alignment;
 
-    internal IoAddressSpace(IommuContext context, Ioas ioas)
-        : base(context)
+    internal IoAddressSpace(IommuContext context, IMappingBackend backend)
+        : base(context, context, null, backend)
     {
-        Context = context;
-        _ioas = ioas;
-        _backend = new IoasBackend(ioas);
-        Refresh();
+        try
+        {
+            Refresh();
+        }
+        catch
+        {
+            _ = backend.Destroy();
+            throw;
+        }
     }
 
-    internal IoAddressSpace(IommuContext context, ContainerSpace space)
-        : base(context)
-    {
-        Context = context;
-        _backend = space;
-        Refresh();
-    }
-
-    /// <summary>The context it belongs to.</summary>
-    public IommuContext Context { get; }
-
-    /// <summary>The kernel's id of the address space; 0 over containers, which have none.</summary>
-    public uint Id => _ioas?.Id ?? 0;
+    /// <inheritdoc/>
+    public override SpaceKind Kind => SpaceKind.Root;
 
     /// <summary>The kernel object underneath. Mappings made through it directly are not known here and keep no memory alive.</summary>
     /// <exception cref="IommuFdException">The context is over containers, which have no such object.</exception>
-    public Ioas Ioas => _ioas ?? throw Failure.Because(
+    public Ioas Ioas => (Backend as IoasBackend)?.Ioas ?? throw Failure.Because(
         "IOMMU_IOAS_ALLOC", Errno.EOPNOTSUPP, FailureCause.NotSupported, "legacy VFIO has no address space objects", "Use a kernel with /dev/iommu.",
-        new Evidence("context", nameof(ContextKind.Container)));
-
-    internal ContainerSpace? Containers => _backend as ContainerSpace;
-
-    /// <summary>Where memory may be mapped now, ascending. Asked again after every attach and detach: each device has its own reserved ranges and width.</summary>
-    public IReadOnlyList<IovaRange> PermittedRanges
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return _permitted;
-            }
-        }
-    }
-
-    /// <summary>Bytes that IOVAs and lengths must be aligned to.</summary>
-    public ulong Alignment
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return _alignment;
-            }
-        }
-    }
+        new Evidence("context", $"{Context.Kind}"));
 
     /// <summary>Maps a whole buffer at an IOVA that the kernel chooses.</summary>
     /// <exception cref="IommuFdException">ENOMEM the locked-memory limit, ENOSPC no free range.</exception>
@@ -110,14 +78,19 @@ public sealed partial class IoAddressSpace : Resource
         {
             nint address = buffer.Address + (nint)offset;
             ulong where = iova ?? 0;
-            int result = _backend.Map(address, length, access, iova is not null, ref where);
+            int result = Backend.Map(address, length, access, iova is not null, ref where);
             if (result < 0)
             {
-                throw _backend.MapFailure(result, address, length, iova);
+                throw Backend.MapFailure(result, address, length, iova);
             }
 
             Mapping mapping = new(this, buffer, where, offset, length, access);
             _mappings.Add(mapping);
+            if (HasChildren)
+            {
+                TellChildren(mapping);
+            }
+
             return mapping;
         }
         catch
@@ -128,33 +101,55 @@ public sealed partial class IoAddressSpace : Resource
         }
     }
 
-    /// <summary>Reads the permitted ranges again.</summary>
-    internal void Refresh()
+    internal override bool NextPiece(ulong first, ulong last, out SpacePiece piece)
     {
-        IovaRange[] permitted = _backend.GetRanges(out ulong alignment);
-        lock (_gate)
+        bool memory = _mappings.FirstIn(first, last, out piece);
+        if (NextFilePiece(first, last) is { } file && (!memory || file.Iova < piece.Iova))
         {
-            _permitted = permitted;
-            _alignment = alignment;
+            piece = file;
+            return true;
         }
+
+        return memory;
     }
 
-    internal int Unmap(ulong iova, ulong length) => _backend.Unmap(iova, length);
+    /// <summary>Removes one whole mapping: from children first, then here. 0 or -errno.</summary>
+    internal int Unmap(ulong iova, ulong length)
+    {
+        int inChildren = HasChildren ? UnmappedForChildren(iova, length) : 0;
+        int result = Backend.Unmap(iova, length);
+        return result < 0 ? result : inChildren;
+    }
 
     internal void Forget(Mapping mapping) => _mappings.Remove(mapping);
 
     internal void KeepUntilDestroyed(DmaBuffer buffer)
     {
         buffer.Keep();
-        lock (_gate)
+        lock (_keptGate)
         {
             _kept.Add(buffer);
         }
     }
 
+    private void TellChildren(Mapping mapping)
+    {
+        int result = MappedForChildren(mapping.Iova, mapping.Length);
+        if (result < 0)
+        {
+            _mappings.Remove(mapping);
+            if (Unmap(mapping.Iova, mapping.Length) < 0)
+            {
+                KeepUntilDestroyed(mapping.Buffer);
+            }
+
+            throw Failure.Of(Backend.CopyCommand, result, Evidence.Hex("iova", mapping.Iova), Evidence.Hex("length", mapping.Length), new Evidence("in", "a child of the space"));
+        }
+    }
+
     private protected override void Free()
     {
-        if (_backend.Destroy())
+        if (DestroyBackend())
         {
             _kept.ForEach(static buffer => buffer.Exit());
         }

@@ -8,29 +8,17 @@ public sealed partial class IommuContext
     /// <exception cref="IommuFdException">No memory.</exception>
     public IoAddressSpace CreateAddressSpace()
     {
-        if (Kind == ContextKind.Container)
-        {
-            Enter();
-            return new IoAddressSpace(this, new ContainerSpace());
-        }
-
-        Ioas ioas = AllocateIoas();
-        bool entered = false;
+        Enter();
         try
         {
-            Enter();
-            entered = true;
-            return new IoAddressSpace(this, ioas);
+            return new IoAddressSpace(this, CreateBackend());
         }
         catch
         {
-            ioas.Dispose();
-            if (entered)
-            {
-                Exit();
-            }
-
+            Exit();
             throw;
         }
     }
+
+    internal IMappingBackend CreateBackend() => Kind == ContextKind.Container ? new ContainerSpace() : new IoasBackend(AllocateIoas());
 }

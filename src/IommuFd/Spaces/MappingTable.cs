@@ -71,6 +71,25 @@ internal sealed class MappingTable
         }
     }
 
+    /// <summary>The first mapping that meets a range, cut to it.</summary>
+    internal bool FirstIn(ulong first, ulong last, out SpacePiece piece)
+    {
+        lock (_gate)
+        {
+            int at = AfterIova(first);
+            at -= at > 0 && first - _byIova[at - 1].Iova < _byIova[at - 1].Length ? 1 : 0;
+            if (at == _byIova.Count || _byIova[at].Iova > last)
+            {
+                piece = default;
+                return false;
+            }
+
+            Mapping mapping = _byIova[at];
+            piece = new SpacePiece(mapping.Iova, mapping.Length, (nint)mapping.Address, mapping.Access).Within(first, last);
+            return true;
+        }
+    }
+
     /// <summary>All mappings, by IOVA.</summary>
     internal Mapping[] ToArray()
     {

@@ -12,7 +12,7 @@ internal static class VerbParser
     public static IReadOnlyList<Type> Verbs { get; } =
     [
         typeof(ListVerb), typeof(ShowVerb), typeof(ExplainVerb), typeof(GroupsVerb), typeof(TopologyVerb), typeof(IommuVerb), typeof(DoctorVerb), typeof(FaultVerb),
-        typeof(BindVerb), typeof(UnbindVerb), typeof(RestoreVerb), typeof(AttachVerb), typeof(RunVerb), typeof(ResetVerb), typeof(VfVerb), typeof(MdevVerb),
+        typeof(BindVerb), typeof(UnbindVerb), typeof(RestoreVerb), typeof(AttachVerb), typeof(FlowVerb), typeof(RunVerb), typeof(ResetVerb), typeof(VfVerb), typeof(MdevVerb),
         typeof(PersistVerb), typeof(ForgetVerb), typeof(DriftVerb), typeof(CaptureVerb), typeof(CompletionVerb), typeof(ManVerb),
         typeof(SimVerb), typeof(TraceVerb), typeof(PtVerb),
     ];
