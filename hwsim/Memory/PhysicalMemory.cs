@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using IommuFd.Native;
 
@@ -70,15 +71,16 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
         return offset < _arenaSize && length <= _arenaSize - offset ? _arena + offset : TryGetOutside(address, length);
     }
 
-    /// <summary>The arena as a whole: table pages are in it.</summary>
+    /// <summary>The largest block at the arena's start whose address is a multiple of its size: table pages are in it until it is full.</summary>
     /// <param name="host">Host pointer of its first byte.</param>
     /// <param name="first">Physical address of its first byte.</param>
-    /// <returns>Its bytes.</returns>
-    internal ulong Arena(out byte* host, out ulong first)
+    /// <returns>Its bytes, a power of two from 2 MiB to 4 GiB.</returns>
+    internal ulong ArenaBlock(out nint host, out ulong first)
     {
-        host = _arena;
+        host = (nint)_arena;
         first = _arenaBase;
-        return _arenaSize;
+        var size = 1UL << Math.Min(32, BitOperations.Log2(_arenaSize));
+        return _arenaBase == 0 ? size : Math.Min(size, _arenaBase & (0 - _arenaBase));
     }
 
     /// <summary>As <see cref="TryGet"/>, for as many bytes as are contiguous in the host, up to <paramref name="length"/>.</summary>

@@ -19,6 +19,9 @@ public interface IPageTableFormat
     /// <summary>True when a table entry can point to a table more than one level down.</summary>
     static abstract bool SkipsLevels { get; }
 
+    /// <summary>log2 of the number of entries of a table below the root; 0 when it depends on the granule.</summary>
+    static abstract int LevelBits { get; }
+
     /// <summary>log2 of the bytes that one entry of this level maps.</summary>
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="level">Level, 0 = smallest pages.</param>
@@ -51,12 +54,13 @@ public interface IPageTableFormat
     static abstract ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask);
 
     /// <summary>
-    /// What almost every page of the smallest size looks like: (entry and mask) equals the returned value when it is a leaf of one entry, reserves nothing, and its
-    /// address is not too wide. A leaf that does not match can still be valid; it is then looked at field by field.
+    /// What almost every page of the smallest size looks like that allows an access without privilege: (entry and mask) equals the returned value when it is a leaf of
+    /// one entry, reserves nothing, and its address is not too wide. A leaf that does not match can still be valid; it is then looked at field by field.
     /// </summary>
     /// <param name="geometry">The table's configuration.</param>
+    /// <param name="access">Read, Write, Execute, or several of them.</param>
     /// <param name="mask">The bits that matter.</param>
-    static abstract ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask);
+    static abstract ulong PlainLeaf(in PageTableGeometry geometry, PageAttributes access, out ulong mask);
 
     /// <summary>Address of the table that a table entry points to.</summary>
     /// <param name="geometry">The table's configuration.</param>

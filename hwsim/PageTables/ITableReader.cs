@@ -9,11 +9,10 @@ public unsafe interface ITableReader
     /// <param name="fault"><see cref="WalkFault.TableOutsideMemory"/> or <see cref="WalkFault.TableTranslation"/> when null is returned.</param>
     byte* Entry(ulong address, int length, ref WalkFault fault);
 
-    /// <summary>Memory in which entries can be read without asking: most tables are there.</summary>
-    /// <param name="host">Host pointer of its first byte.</param>
-    /// <param name="first">Address of its first byte.</param>
-    /// <returns>Bytes; 0 when every entry must be asked for.</returns>
-    ulong Direct(out byte* host, out ulong first);
+    /// <summary>The host pointer to an entry of a plain table, where it can be had without more than a glance.</summary>
+    /// <param name="address">Address of the entry.</param>
+    /// <returns>Null when it must be asked for with <see cref="Entry"/>.</returns>
+    byte* Plain(ulong address);
 
     /// <summary>Asked before an accessed or dirty bit is written.</summary>
     /// <param name="address">Address of the entry.</param>
@@ -44,7 +43,7 @@ public readonly unsafe struct DirectTableReader(PhysicalMemory memory) : ITableR
     }
 
     /// <inheritdoc/>
-    public ulong Direct(out byte* host, out ulong first) => memory.Arena(out host, out first);
+    public byte* Plain(ulong address) => memory.TryGet(address, 8);
 
     /// <inheritdoc/>
     public bool CanWrite(ulong address, ref WalkFault fault) => true;

@@ -23,7 +23,7 @@ public enum PageAttributes : uint
     Global = 16,
 
     /// <summary>DMA to the page is coherent with the CPU's caches whatever the device says (VT-d SNP, AMD FC, Arm normal write-back memory).</summary>
-    Coherent = 32,
+    Coherent = 512,
 
     /// <summary>The page was used since the bit was cleared.</summary>
     Accessed = 64,
@@ -35,7 +35,7 @@ public enum PageAttributes : uint
     Device = 256,
 
     /// <summary>The page is memory that is not cached.</summary>
-    NonCacheable = 512,
+    NonCacheable = 32,
 
     /// <summary>Hardware may keep the accessed and dirty state of this page (Arm DBM).</summary>
     DirtyTracked = 1024,

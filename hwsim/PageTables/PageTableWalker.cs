@@ -15,7 +15,8 @@ public readonly record struct WalkStep(int Level, int Index, ulong EntryAddress,
 public sealed partial class PageTableWalker<TFormat>
     where TFormat : struct, IPageTableFormat
 {
-    private readonly DirectTableReader _reader;
+    private readonly DirectTable _table;
+    private readonly WalkPlan _plan;
     private readonly PageTableGeometry _geometry;
 
     /// <summary>A walker of the table at <paramref name="root"/>.</summary>
@@ -26,7 +27,8 @@ public sealed partial class PageTableWalker<TFormat>
     {
         ArgumentNullException.ThrowIfNull(memory);
         Memory = memory;
-        _reader = new DirectTableReader(memory);
+        _table = DirectTable.Of<TFormat>(memory, geometry, root);
+        _plan = _table.Plan!;
         _geometry = geometry;
         Root = root;
     }
@@ -46,11 +48,9 @@ public sealed partial class PageTableWalker<TFormat>
     /// <param name="result">The translation, or the entry at which the walk ended.</param>
     /// <returns>True when there is a translation that allows the access.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public bool Translate(ulong address, WalkAccess access, out WalkResult result)
-    {
-        var reader = _reader;
-        return TableWalk.Walk<TFormat, DirectTableReader>(_geometry, Root, ref reader, address, access, out result);
-    }
+    public bool Translate(ulong address, WalkAccess access, out WalkResult result) => _plan.IsUsual
+        ? TableWalk.UsualWalk<TFormat>(_plan, Root, address, access, access, out result)
+        : _table.Walk<TFormat>(address, access, out result);
 
     /// <summary>Translates an address and tells every step, for people.</summary>
     /// <param name="address">Input address (IOVA).</param>
@@ -59,7 +59,7 @@ public sealed partial class PageTableWalker<TFormat>
     /// <returns>The entries looked at, from the root down.</returns>
     public IReadOnlyList<WalkStep> Explain(ulong address, WalkAccess access, out WalkResult result)
     {
-        var reader = new RecordingReader(_reader, []);
+        var reader = new RecordingReader(new DirectTableReader(Memory), []);
         TableWalk.Walk<TFormat, RecordingReader>(_geometry, Root, ref reader, address, access & ~WalkAccess.UpdateAccessedDirty, out result);
         return reader.Steps;
     }
@@ -72,12 +72,7 @@ public sealed partial class PageTableWalker<TFormat>
 
         public byte* Entry(ulong address, int length, ref WalkFault fault) => _inner.Entry(address, length, ref fault);
 
-        public ulong Direct(out byte* host, out ulong first)
-        {
-            host = null;
-            first = 0;
-            return 0;
-        }
+        public byte* Plain(ulong address) => null;
 
         public bool CanWrite(ulong address, ref WalkFault fault) => true;
 

@@ -12,7 +12,7 @@ public static unsafe class TableWalk
     /// <typeparam name="TFormat">The format.</typeparam>
     /// <typeparam name="TReader">Where the tables are.</typeparam>
     /// <param name="geometry">The table's configuration.</param>
-    /// <param name="root">Address of the root table.</param>
+    /// <param name="root">Address of the root plan.</param>
     /// <param name="reader">Where the tables are.</param>
     /// <param name="address">Input address.</param>
     /// <param name="access">What the walk is for.</param>
@@ -23,74 +23,195 @@ public static unsafe class TableWalk
         where TFormat : struct, IPageTableFormat
         where TReader : struct, ITableReader, allows ref struct
     {
-        // The usual walk: plain tables in directly readable memory, then a plain page of the smallest size that allows the access. Everything else is looked
-        // at field by field, from the root.
-        var size = reader.Direct(out var host, out var first);
-        var level = geometry.TopLevel;
-        if (size != 0 && (access & ~FastAccess) == 0 && (access & (WalkAccess.Read | WalkAccess.Write)) != 0 && !TFormat.SkipsLevels && geometry.Contains(address))
-        {
-            var input = address & geometry.InputMask;
-            // Below the root every level resolves the same number of bits, in every format.
-            var bitsPerLevel = TFormat.ItemSizeLg2(geometry, 1) - TFormat.ItemSizeLg2(geometry, 0);
-            var itemLg2 = TFormat.ItemSizeLg2(geometry, level);
-            var offset = root + ((input >> itemLg2) << TFormat.EntrySizeLg2) - first;
-            var plain = TFormat.PlainTable(geometry, level, out var mask);
-            while (offset < size)
-            {
-                var entry = TFormat.EntrySizeLg2 == 3 ? *(ulong*)(host + offset) : *(uint*)(host + offset);
-                if (level == 0)
-                {
-                    var plainLeaf = TFormat.PlainLeaf(geometry, out var leafMask);
-                    var attributes = TFormat.Attributes(geometry, 0, entry);
-                    if ((entry & leafMask) != plainLeaf || (Required(access) & ~(uint)attributes) != 0)
-                        break;
-                    result.Fault = WalkFault.None;
-                    result.Level = 0;
-                    result.SizeLg2 = itemLg2;
-                    result.Attributes = attributes;
-                    result.Output = TFormat.LeafAddress(geometry, 0, entry) | (input & ((1UL << itemLg2) - 1));
-                    result.Entry = entry;
-                    result.EntryAddress = first + offset;
-                    reader.Visit(0, 0, result.EntryAddress, entry, EntryKind.Leaf);
-                    return true;
-                }
-
-                if ((entry & mask) != plain)
-                    break;
-                level--;
-                itemLg2 -= bitsPerLevel;
-                offset = TFormat.TableAddress(geometry, entry) + (((input >> itemLg2) & ((1UL << bitsPerLevel) - 1)) << TFormat.EntrySizeLg2) - first;
-            }
-        }
-
-        return WalkFromRoot<TFormat, TReader>(geometry, root, ref reader, address, access, out result);
+        if (!geometry.Contains(address))
+            return Stop(out result, WalkFault.AddressTooWide, geometry.TopLevel, 0, 0);
+        var index = (address & geometry.InputMask) >> TFormat.ItemSizeLg2(geometry, geometry.TopLevel);
+        return WalkFrom<TFormat, TReader>(geometry, geometry.TopLevel, root + (index << TFormat.EntrySizeLg2), ref reader, address, access, out result);
     }
 
-    private const WalkAccess FastAccess =
-        WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute | WalkAccess.FaultOnClearAccessed | WalkAccess.FaultOnClearDirty;
-
-    // The attributes that a leaf must have for an access without privilege: the permissions, User, and A or D where a clear one is a fault.
-    private static uint Required(WalkAccess access) =>
-        ((uint)access & 7) | (uint)PageAttributes.User | (((uint)access & (uint)WalkAccess.FaultOnClearAccessed) << 1)
-        | (((uint)access & ((uint)access >> 5) & (uint)WalkAccess.Write) << 6);
-
-    [MethodImpl(MethodImplOptions.NoInlining)]
-    private static bool WalkFromRoot<TFormat, TReader>(
-        in PageTableGeometry geometry, ulong root, ref TReader reader, ulong address, WalkAccess access, out WalkResult result)
+    /// <summary>Translates an address through tables that another stage maps, quickly where all entries on the way are plain.</summary>
+    /// <typeparam name="TFormat">The format that the table was made for.</typeparam>
+    /// <typeparam name="TReader">Where the tables are.</typeparam>
+    /// <param name="plan">How the table is walked.</param>
+    /// <param name="root">Address of the root plan.</param>
+    /// <param name="reader">Where the tables are.</param>
+    /// <param name="address">Input address.</param>
+    /// <param name="access">What the walk is for.</param>
+    /// <param name="result">The outcome; every field is set as far as the walk came.</param>
+    /// <returns>True when there is a translation that allows the access.</returns>
+    internal static bool Walk<TFormat, TReader>(WalkPlan plan, ulong root, ref TReader reader, ulong address, WalkAccess access, out WalkResult result)
         where TFormat : struct, IPageTableFormat
         where TReader : struct, ITableReader, allows ref struct
     {
-        if (!geometry.Contains(address))
-            return Stop(out result, WalkFault.AddressTooWide, geometry.TopLevel, 0, 0);
-        var input = address & geometry.InputMask;
-        var index = input >> TFormat.ItemSizeLg2(geometry, geometry.TopLevel);
-        var limits = AllAccess;
-        var table = root;
-        var level = geometry.TopLevel;
-        var itemLg2 = TFormat.ItemSizeLg2(geometry, level);
+        ref readonly var geometry = ref plan.GeometryRef;
+        var kind = access ^ plan.Rules;
+        if (!plan.HasPlain || !plan.CanBePlain(address, kind))
+            return Walk<TFormat, TReader>(geometry, root, ref reader, address, access, out result);
+        var leafLg2 = TFormat.ItemSizeLg2(geometry, 0);
+        var levelBits = LevelBits<TFormat>(geometry);
+        var itemLg2 = plan.TopLg2;
+        var plain = plan.Table;
+        var at = root - plan.ArenaBase + plan.FirstIndex(address, TFormat.EntrySizeLg2);
         while (true)
         {
-            var entryAddress = table + (index << TFormat.EntrySizeLg2);
+            var p = reader.Plain(at);
+            if (p == null)
+                return Walk<TFormat, TReader>(geometry, root, ref reader, address, access, out result);
+            var entry = TFormat.EntrySizeLg2 == 3 ? *(ulong*)p : *(uint*)p;
+            if (itemLg2 == leafLg2)
+            {
+                if (PlainLeaf<TFormat>(plan, entry, at, address, kind, out result))
+                    return true;
+                break;
+            }
+
+            if (((entry ^ plain) & plan.TableMask) != 0)
+                break;
+            if (TFormat.SkipsLevels)
+                plain -= LevelStep<TFormat>(geometry);
+            itemLg2 -= levelBits;
+            at = TFormat.TableAddress(geometry, entry) + (((address >> itemLg2) & ((1UL << levelBits) - 1)) << TFormat.EntrySizeLg2);
+        }
+
+        // An entry is not plain: from here on field by field. Everything above it was plain, so nothing is limited yet.
+        return WalkFrom<TFormat, TReader>(geometry, plan.LevelOf<TFormat>(itemLg2), at, ref reader, address, access, out result);
+    }
+
+    /// <summary>Translates an address through tables in the arena, quickly where all entries on the way are plain.</summary>
+    /// <typeparam name="TFormat">The format that the table was made for.</typeparam>
+    /// <param name="plan">How the table is walked.</param>
+    /// <param name="root">Address of the root plan.</param>
+    /// <param name="address">Input address.</param>
+    /// <param name="access">What the walk is for.</param>
+    /// <param name="kind">The same without the table's rules, if it has exactly those.</param>
+    /// <param name="result">The outcome; every field is set as far as the walk came.</param>
+    /// <returns>True when there is a translation that allows the access.</returns>
+    // The same loop once more: this one keeps nothing on the stack.
+    internal static bool Walk<TFormat>(WalkPlan plan, ulong root, ulong address, WalkAccess access, WalkAccess kind, out WalkResult result)
+        where TFormat : struct, IPageTableFormat
+    {
+        if (!plan.HasPlain || !plan.CanBePlain(address, kind))
+            return WalkFrom<TFormat>(plan, root, address, access, FromRoot, out result);
+        ref readonly var geometry = ref plan.GeometryRef;
+        var leafLg2 = TFormat.ItemSizeLg2(geometry, 0);
+        var levelBits = LevelBits<TFormat>(geometry);
+        var host = (byte*)plan.Host;
+        var plain = plan.Table;
+        var at = root - plan.ArenaBase + plan.FirstIndex(address, TFormat.EntrySizeLg2);
+        for (var itemLg2 = plan.TopLg2; itemLg2 != leafLg2; itemLg2 -= levelBits)
+        {
+            if (!Below<TFormat>(geometry, host, plan.TableMask, plain, address, itemLg2 - levelBits, ref at))
+                return WalkFrom<TFormat>(plan, root, address, access, From(itemLg2, at), out result);
+            if (TFormat.SkipsLevels)
+                plain -= LevelStep<TFormat>(geometry);
+        }
+
+        return PlainLeaf<TFormat>(plan, Load<TFormat>(host, at), plan.ArenaBase + at, address, kind, out result)
+            || WalkFrom<TFormat>(plan, root, address, access, From(leafLg2, at), out result);
+    }
+
+    /// <summary>The same for the usual four levels of 512 entries (<see cref="WalkPlan.IsUsual"/>), written out: a third less to do.</summary>
+    /// <inheritdoc cref="Walk{TFormat}(WalkPlan, ulong, ulong, WalkAccess, WalkAccess, out WalkResult)"/>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal static bool UsualWalk<TFormat>(WalkPlan plan, ulong root, ulong address, WalkAccess access, WalkAccess kind, out WalkResult result)
+        where TFormat : struct, IPageTableFormat
+    {
+        if (!plan.CanBePlain(address, kind))
+            return WalkFrom<TFormat>(plan, root, address, access, FromRoot, out result);
+        ref readonly var geometry = ref plan.GeometryRef;
+        var host = (byte*)plan.Host;
+        var mask = plan.TableMask;
+        var plain = plan.Table;
+        var step = TFormat.SkipsLevels ? LevelStep<TFormat>(geometry) : 0;
+        var at = root - plan.ArenaBase + (address >> 36 & 0xFF8);
+        if (!Below<TFormat>(geometry, host, mask, plain, address, 30, ref at))
+            return WalkFrom<TFormat>(plan, root, address, access, From(39, at), out result);
+        if (!Below<TFormat>(geometry, host, mask, plain - step, address, 21, ref at))
+            return WalkFrom<TFormat>(plan, root, address, access, From(30, at), out result);
+        if (!Below<TFormat>(geometry, host, mask, plain - (2 * step), address, 12, ref at))
+            return WalkFrom<TFormat>(plan, root, address, access, From(21, at), out result);
+        return PlainLeaf<TFormat>(plan, Load<TFormat>(host, at), plan.ArenaBase + at, address, kind, out result)
+            || WalkFrom<TFormat>(plan, root, address, access, From(12, at), out result);
+    }
+
+    // To the entry of the next lower table, or false when this entry is not a plain plan. Tables are counted from the arena: what their addresses have in common
+    // with its own is in the word that is compared, and the rest has 32 bits.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool Below<TFormat>(in PageTableGeometry geometry, byte* host, ulong mask, ulong plain, ulong address, int itemLg2, ref ulong at)
+        where TFormat : struct, IPageTableFormat
+    {
+        var entry = Load<TFormat>(host, at) ^ plain;
+        if ((entry & mask) != 0)
+            return false;
+        at = (uint)TFormat.TableAddress(geometry, entry)
+            + ((address >> (itemLg2 - TFormat.EntrySizeLg2)) & (((1UL << LevelBits<TFormat>(geometry)) - 1) << TFormat.EntrySizeLg2));
+        return true;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong Load<TFormat>(byte* host, ulong at)
+        where TFormat : struct, IPageTableFormat => TFormat.EntrySizeLg2 == 3 ? *(ulong*)(host + at) : *(uint*)(host + at);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static int LevelBits<TFormat>(in PageTableGeometry geometry)
+        where TFormat : struct, IPageTableFormat =>
+        TFormat.LevelBits != 0 ? TFormat.LevelBits : TFormat.ItemSizeLg2(geometry, 1) - TFormat.ItemSizeLg2(geometry, 0);
+
+    // Where entries name the level below: how a plain table of one level differs from that of the next lower.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static ulong LevelStep<TFormat>(in PageTableGeometry geometry)
+        where TFormat : struct, IPageTableFormat => TFormat.PlainTable(geometry, 2, out _) - TFormat.PlainTable(geometry, 1, out _);
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool PlainLeaf<TFormat>(WalkPlan plan, ulong entry, ulong at, ulong address, WalkAccess kind, out WalkResult result)
+        where TFormat : struct, IPageTableFormat
+    {
+        Unsafe.SkipInit(out result);
+        if (!plan.IsPlainLeaf(entry, kind))
+            return false;
+        ref readonly var geometry = ref plan.GeometryRef;
+        var leafLg2 = TFormat.ItemSizeLg2(geometry, 0);
+        result.Fault = WalkFault.None;
+        result.Level = 0;
+        result.SizeLg2 = leafLg2;
+        result.Attributes = TFormat.Attributes(geometry, 0, entry);
+        result.Output = TFormat.LeafAddress(geometry, 0, entry) | (address & ((1UL << leafLg2) - 1));
+        result.Entry = entry;
+        result.EntryAddress = at;
+        return true;
+    }
+
+    private const ulong FromRoot = ulong.MaxValue;
+
+    // An entry of the arena by its distance from the start, and the log2 of what it maps.
+    private static ulong From(int itemLg2, ulong at) => ((ulong)itemLg2 << 32) | at;
+
+    // From the root, or from an entry that is not plain.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool WalkFrom<TFormat>(WalkPlan plan, ulong root, ulong address, WalkAccess access, ulong from, out WalkResult result)
+        where TFormat : struct, IPageTableFormat
+    {
+        var reader = new DirectTableReader(plan.Memory);
+        return from == FromRoot
+            ? Walk<TFormat, DirectTableReader>(plan.GeometryRef, root, ref reader, address, access, out result)
+            : WalkFrom<TFormat, DirectTableReader>(
+                plan.GeometryRef, plan.LevelOf<TFormat>((int)(from >> 32)), plan.ArenaBase + (uint)from, ref reader, address, access, out result);
+    }
+
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool WalkFrom<TFormat, TReader>(
+        in PageTableGeometry geometry, int level, ulong entryAddress, ref TReader reader, ulong address, WalkAccess access, out WalkResult result)
+        where TFormat : struct, IPageTableFormat
+        where TReader : struct, ITableReader, allows ref struct
+    {
+        var input = address & geometry.InputMask;
+        var limits = AllAccess;
+        var itemLg2 = TFormat.ItemSizeLg2(geometry, level);
+        var index = input >> itemLg2;
+        if (level != geometry.TopLevel)
+            index &= (1UL << (TFormat.ItemSizeLg2(geometry, level + 1) - itemLg2)) - 1;
+        while (true)
+        {
             var fault = WalkFault.None;
             var p = reader.Entry(entryAddress, 1 << TFormat.EntrySizeLg2, ref fault);
             if (p == null)
@@ -111,8 +232,8 @@ public static unsafe class TableWalk
             var coversLg2 = TFormat.ItemSizeLg2(geometry, next + 1);
             if (coversLg2 != itemLg2 && ((input & ((1UL << itemLg2) - 1)) >> coversLg2) != 0)
                 return Stop(out result, WalkFault.ReservedBits, level, entryAddress, entry);
-            table = TFormat.TableAddress(geometry, entry);
-            if (table >> geometry.OutputBits != 0)
+            var below = TFormat.TableAddress(geometry, entry);
+            if (below >> geometry.OutputBits != 0)
                 return Stop(out result, WalkFault.OutputTooWide, level, entryAddress, entry);
             limits &= TFormat.TableLimits(geometry, entry);
             if (TFormat.AccessedInTables && (access & WalkAccess.UpdateAccessedDirty) != 0
@@ -120,6 +241,7 @@ public static unsafe class TableWalk
                 return Stop(out result, fault, level, entryAddress, entry);
             itemLg2 = TFormat.ItemSizeLg2(geometry, next);
             index = (input >> itemLg2) & ((1UL << (coversLg2 - itemLg2)) - 1);
+            entryAddress = below + (index << TFormat.EntrySizeLg2);
             level = next;
         }
     }

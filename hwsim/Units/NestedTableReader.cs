@@ -4,15 +4,12 @@ namespace IommuFd.HwSim.Units;
 
 /// <summary>Reads first-stage tables whose addresses are those of a second stage: each fetch is translated first.</summary>
 /// <typeparam name="TSecond">The second stage's format.</typeparam>
-/// <param name="memory">Physical memory.</param>
-/// <param name="geometry">The second stage's configuration.</param>
-/// <param name="root">The second stage's root.</param>
+/// <param name="second">The second stage.</param>
 /// <param name="rules">UpdateAccessedDirty and the fault rules of the second stage.</param>
 // SAFETY: PhysicalMemory gives pointers for checked ranges only; the struct lives on the stack for one walk.
-internal unsafe struct NestedTableReader<TSecond>(PhysicalMemory memory, PageTableGeometry geometry, ulong root, WalkAccess rules) : ITableReader
+internal unsafe struct NestedTableReader<TSecond>(DirectTable second, WalkAccess rules) : ITableReader
     where TSecond : struct, IPageTableFormat
 {
-    private readonly PageTableGeometry _geometry = geometry;
     private WalkResult _second;
 
     /// <summary>The second-stage walk that failed, when the first stage's fault is <see cref="WalkFault.TableTranslation"/>.</summary>
@@ -29,18 +26,17 @@ internal unsafe struct NestedTableReader<TSecond>(PhysicalMemory memory, PageTab
     {
         if (!Translate(address, WalkAccess.Read, ref fault))
             return null;
-        var p = memory.TryGet(_second.Output, (ulong)length);
+        var p = second.Plan!.Memory.TryGet(_second.Output, (ulong)length);
         if (p == null)
             fault = WalkFault.TableOutsideMemory;
         return p;
     }
 
     /// <inheritdoc/>
-    public readonly ulong Direct(out byte* host, out ulong first)
+    public byte* Plain(ulong address)
     {
-        host = null;
-        first = 0;
-        return 0;
+        var fault = WalkFault.None;
+        return Entry(address, 8, ref fault);
     }
 
     /// <inheritdoc/>
@@ -58,8 +54,7 @@ internal unsafe struct NestedTableReader<TSecond>(PhysicalMemory memory, PageTab
     private bool Translate(ulong address, WalkAccess access, ref WalkFault fault)
     {
         Address = address;
-        var reader = new DirectTableReader(memory);
-        if (TableWalk.Walk<TSecond, DirectTableReader>(_geometry, root, ref reader, address, access | rules, out _second))
+        if (second.Walk<TSecond>(address, access | rules, out _second))
             return true;
         fault = WalkFault.TableTranslation;
         return false;

@@ -45,6 +45,9 @@ public readonly struct AmdV1 : IPageTableFormat
     public static bool SkipsLevels => true;
 
     /// <inheritdoc/>
+    public static int LevelBits => 9;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
 
     /// <inheritdoc/>
@@ -81,10 +84,11 @@ public readonly struct AmdV1 : IPageTableFormat
     }
 
     /// <inheritdoc/>
-    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    public static ulong PlainLeaf(in PageTableGeometry geometry, PageAttributes access, out ulong mask)
     {
-        mask = Pr | (7UL << 9) | Reserved | (Address & ~((1UL << geometry.OutputBits) - 1));
-        return Pr;
+        var allowed = Pr | ((access & (PageAttributes.Read | PageAttributes.Execute)) != 0 ? Ir : 0) | ((access & PageAttributes.Write) != 0 ? Iw : 0);
+        mask = allowed | (7UL << 9) | Reserved | (Address & ~((1UL << geometry.OutputBits) - 1));
+        return allowed;
     }
 
     /// <inheritdoc/>
@@ -120,7 +124,7 @@ public readonly struct AmdV1 : IPageTableFormat
     public static PageAttributes Attributes(in PageTableGeometry geometry, int level, ulong entry) =>
         // A and D are bits 5 and 6, FC is bit 60: shifted to where PageAttributes has them.
         Access(entry)
-        | (PageAttributes)(entry >> 55 & (ulong)PageAttributes.Coherent)
+        | (PageAttributes)(entry >> 51 & (ulong)PageAttributes.Coherent)
         | (PageAttributes)(entry << 1 & (ulong)(PageAttributes.Accessed | PageAttributes.Dirty));
 
     /// <inheritdoc/>

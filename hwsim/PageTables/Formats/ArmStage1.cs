@@ -34,6 +34,9 @@ public readonly struct ArmStage1 : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static int LevelBits => 0;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => ArmLpae.ItemSizeLg2(geometry, level);
 
     /// <inheritdoc/>
@@ -52,9 +55,11 @@ public readonly struct ArmStage1 : IPageTableFormat
     }
 
     /// <inheritdoc/>
-    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    public static ulong PlainLeaf(in PageTableGeometry geometry, PageAttributes access, out ulong mask)
     {
-        return ArmLpae.PlainLeaf(geometry, out mask);
+        var leaf = ArmLpae.PlainLeaf(geometry, out mask) | User;
+        mask |= User | ((access & PageAttributes.Write) != 0 ? ReadOnly : 0) | ((access & PageAttributes.Execute) != 0 ? Uxn : 0);
+        return leaf;
     }
 
     /// <inheritdoc/>

@@ -16,6 +16,9 @@ public readonly struct ArmStage1Flat : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static int LevelBits => 0;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => ArmLpae.ItemSizeLg2(geometry, level);
 
     /// <inheritdoc/>
@@ -34,9 +37,9 @@ public readonly struct ArmStage1Flat : IPageTableFormat
     }
 
     /// <inheritdoc/>
-    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    public static ulong PlainLeaf(in PageTableGeometry geometry, PageAttributes access, out ulong mask)
     {
-        return ArmLpae.PlainLeaf(geometry, out mask);
+        return ArmStage1.PlainLeaf(geometry, access, out mask);
     }
 
     /// <inheritdoc/>

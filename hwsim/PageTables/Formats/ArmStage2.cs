@@ -41,6 +41,9 @@ public readonly struct ArmStage2 : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static int LevelBits => 0;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => ArmLpae.ItemSizeLg2(geometry, level);
 
     /// <inheritdoc/>
@@ -59,9 +62,12 @@ public readonly struct ArmStage2 : IPageTableFormat
     }
 
     /// <inheritdoc/>
-    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    public static ulong PlainLeaf(in PageTableGeometry geometry, PageAttributes access, out ulong mask)
     {
-        return ArmLpae.PlainLeaf(geometry, out mask);
+        var allowed = ((access & PageAttributes.Read) != 0 ? ReadBit : 0) | ((access & PageAttributes.Write) != 0 ? WriteBit : 0);
+        var leaf = ArmLpae.PlainLeaf(geometry, out mask) | allowed;
+        mask |= allowed | ((access & PageAttributes.Execute) != 0 ? Xn : 0);
+        return leaf;
     }
 
     /// <inheritdoc/>

@@ -32,6 +32,9 @@ public readonly struct RiscV32 : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static int LevelBits => 10;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (10 * level);
 
     /// <inheritdoc/>
@@ -49,10 +52,11 @@ public readonly struct RiscV32 : IPageTableFormat
     }
 
     /// <inheritdoc/>
-    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    public static ulong PlainLeaf(in PageTableGeometry geometry, PageAttributes access, out ulong mask)
     {
-        mask = RiscVEntry.V | RiscVEntry.R | (Ppn & ~(((1UL << geometry.OutputBits) - 1) >> 2));
-        return RiscVEntry.V | RiscVEntry.R;
+        var allowed = RiscVEntry.PlainLeaf(access);
+        mask = allowed | (Ppn & ~(((1UL << geometry.OutputBits) - 1) >> 2));
+        return allowed;
     }
 
     /// <inheritdoc/>

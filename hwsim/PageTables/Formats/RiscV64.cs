@@ -41,6 +41,9 @@ public readonly struct RiscV64 : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static int LevelBits => 9;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
 
     /// <inheritdoc/>
@@ -69,10 +72,11 @@ public readonly struct RiscV64 : IPageTableFormat
     }
 
     /// <inheritdoc/>
-    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    public static ulong PlainLeaf(in PageTableGeometry geometry, PageAttributes access, out ulong mask)
     {
-        mask = RiscVEntry.V | RiscVEntry.R | Reserved | N | Pbmt | (Ppn & ~(((1UL << geometry.OutputBits) - 1) >> 2));
-        return RiscVEntry.V | RiscVEntry.R;
+        var allowed = RiscVEntry.PlainLeaf(access);
+        mask = allowed | Reserved | N | Pbmt | (Ppn & ~(((1UL << geometry.OutputBits) - 1) >> 2));
+        return allowed;
     }
 
     /// <inheritdoc/>

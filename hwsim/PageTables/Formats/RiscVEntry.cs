@@ -17,6 +17,10 @@ internal static class RiscVEntry
     // R, W, X, U and G are bits 1 to 5, one above their places in PageAttributes; A and D are in their places.
     internal static PageAttributes Attributes(ulong entry) => (PageAttributes)((entry >> 1 & 0x1F) | (entry & (A | D)));
 
+    // What can be written can be read; a page for instructions alone is not plain.
+    internal static ulong PlainLeaf(PageAttributes access) =>
+        V | R | U | ((access & PageAttributes.Write) != 0 ? W : 0) | ((access & PageAttributes.Execute) != 0 ? X : 0);
+
     // Writing without reading is reserved: a page for writes can be read.
     internal static bool TryEncode(PageAttributes attributes, out ulong bits)
     {

@@ -39,6 +39,9 @@ public readonly struct VtdSecondStage : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static int LevelBits => 9;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
 
     /// <inheritdoc/>
@@ -71,11 +74,13 @@ public readonly struct VtdSecondStage : IPageTableFormat
     }
 
     /// <inheritdoc/>
-    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    public static ulong PlainLeaf(in PageTableGeometry geometry, PageAttributes access, out ulong mask)
     {
-        // Presence is a permission here.
-        mask = Snp | Tm | (Address & ~((1UL << geometry.OutputBits) - 1));
-        return 0;
+        var execute = geometry.Has(PageTableFeatures.ExecuteControl) ? X : R;
+        var allowed = ((ulong)access & (R | W)) | ((access & PageAttributes.Execute) != 0 ? execute : 0);
+        mask = allowed | (geometry.Has(PageTableFeatures.NoSnoopControl) ? Snp : 0) | (geometry.Has(PageTableFeatures.NoTransientMapping) ? Tm : 0)
+            | (Address & ~((1UL << geometry.OutputBits) - 1));
+        return allowed;
     }
 
     /// <inheritdoc/>
@@ -96,9 +101,8 @@ public readonly struct VtdSecondStage : IPageTableFormat
     /// <inheritdoc/>
     public static PageAttributes Attributes(in PageTableGeometry geometry, int level, ulong entry) =>
         // A and D are bits 8 and 9, SNP is bit 11: shifted to where PageAttributes has them.
-        Access(geometry, entry) | PageAttributes.User
-        | (PageAttributes)(entry >> 2 & (ulong)(PageAttributes.Accessed | PageAttributes.Dirty))
-        | (PageAttributes)(entry >> 6 & (ulong)PageAttributes.Coherent);
+        (Access(geometry, entry) + (uint)PageAttributes.User)
+        | (PageAttributes)((uint)entry >> 2 & (uint)(PageAttributes.Accessed | PageAttributes.Dirty | PageAttributes.Coherent));
 
     /// <inheritdoc/>
     public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) =>
@@ -146,5 +150,5 @@ public readonly struct VtdSecondStage : IPageTableFormat
     private static PageAttributes Access(in PageTableGeometry geometry, ulong entry) =>
         geometry.Has(PageTableFeatures.ExecuteControl)
             ? (PageAttributes)(entry & (R | W | X))
-            : (PageAttributes)((entry & (R | W)) | ((entry & R) << 2));
+            : (PageAttributes)(((uint)entry & (uint)(R | W)) + (((uint)entry & (uint)R) * 4));
 }

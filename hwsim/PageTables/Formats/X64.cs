@@ -40,6 +40,9 @@ public readonly struct X64 : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static int LevelBits => 9;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
 
     /// <inheritdoc/>
@@ -69,10 +72,11 @@ public readonly struct X64 : IPageTableFormat
     }
 
     /// <inheritdoc/>
-    public static ulong PlainLeaf(in PageTableGeometry geometry, out ulong mask)
+    public static ulong PlainLeaf(in PageTableGeometry geometry, PageAttributes access, out ulong mask)
     {
-        mask = P | (Address & ~((1UL << geometry.OutputBits) - 1));
-        return P;
+        var allowed = P | Us | ((access & PageAttributes.Write) != 0 ? Rw : 0);
+        mask = allowed | ((access & PageAttributes.Execute) != 0 ? Xd : 0) | (Address & ~((1UL << geometry.OutputBits) - 1));
+        return allowed;
     }
 
     /// <inheritdoc/>
@@ -94,9 +98,8 @@ public readonly struct X64 : IPageTableFormat
     public static PageAttributes Attributes(in PageTableGeometry geometry, int level, ulong entry) =>
         // PCD is bit 4, A and D are bits 5 and 6, G is bit 8: shifted to where PageAttributes has them.
         Access(entry)
-        | (PageAttributes)(entry << 5 & (ulong)PageAttributes.NonCacheable)
         | (PageAttributes)(entry >> 4 & (ulong)PageAttributes.Global)
-        | (PageAttributes)(entry << 1 & (ulong)(PageAttributes.Accessed | PageAttributes.Dirty));
+        | (PageAttributes)(entry << 1 & (ulong)(PageAttributes.NonCacheable | PageAttributes.Accessed | PageAttributes.Dirty));
 
     /// <inheritdoc/>
     public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) => address | P | Rw | Us | A; // A as Linux sets it: hardware then has nothing to write

@@ -20,9 +20,7 @@ internal sealed class AmdContext
     /// <summary>Host translation (Mode not 0).</summary>
     internal bool Host { get; init; }
 
-    internal ulong HostRoot { get; init; }
-
-    internal PageTableGeometry HostGeometry { get; init; }
+    internal DirectTable HostTable { get; init; }
 
     internal WalkAccess HostRules { get; init; }
 
@@ -32,9 +30,7 @@ internal sealed class AmdContext
     /// <summary>Guest translation for this PASID (or, with GIoV, without one).</summary>
     internal bool Guest { get; init; }
 
-    internal ulong GuestRoot { get; init; }
-
-    internal PageTableGeometry GuestGeometry { get; init; }
+    internal DirectTable GuestTable { get; init; }
 
     /// <summary>I: the device may use a device TLB.</summary>
     internal bool DeviceTlb { get; init; }

@@ -56,13 +56,11 @@ public sealed partial class AmdViUnit
             Blocks = (q0 & 2) == 0,
             DomainId = domain,
             Host = host,
-            HostRoot = hostRoot,
-            HostGeometry = geometry,
+            HostTable = host ? DirectTable.Of<AmdV1>(Memory, geometry, hostRoot, rules) : default,
             HostRules = rules,
             Permitted = ((q0 & 1UL << 61) != 0 ? DmaAccess.Read : 0) | ((q0 & 1UL << 62) != 0 ? DmaAccess.Write : 0),
             Guest = useGuest,
-            GuestRoot = guestRoot,
-            GuestGeometry = useGuest ? X64.Geometry((q2 >> 54 & 3) == 1 && _options.GuestLevels == 5 ? 57 : 48, Memory.Options.AddressBits) : default,
+            GuestTable = useGuest ? GuestTable(q2, host, guestRoot) : default,
             DeviceTlb = (q1 & 1UL << 32) != 0,
             PageRequests = (q0 & 1UL << 52) != 0,
             SuppressFurther = (q1 & 1UL << 33) != 0,
@@ -70,6 +68,13 @@ public sealed partial class AmdViUnit
             Space = domain | (useGuest ? ((ulong)pasid + 1) << 16 | GuestSpace : 0),
         };
         return fault;
+    }
+
+    private DirectTable GuestTable(ulong q2, bool host, ulong root)
+    {
+        var geometry = X64.Geometry((q2 >> 54 & 3) == 1 && _options.GuestLevels == 5 ? 57 : 48, Memory.Options.AddressBits);
+        return host ? DirectTable.Nested<X64>(Memory, geometry, root, WalkAccess.UpdateAccessedDirty)
+            : DirectTable.Of<X64>(Memory, geometry, root, WalkAccess.UpdateAccessedDirty);
     }
 
     // One to three levels of 512 entries; with host translation the table is at guest physical addresses.

@@ -85,7 +85,7 @@ public sealed partial class AmdViUnit : IommuUnit
         return true;
     }
 
-    private AmdFault Walk(in DmaRequest request, AmdContext context, bool update, out DmaTranslation translation)
+    private static AmdFault Walk(in DmaRequest request, AmdContext context, bool update, out DmaTranslation translation)
     {
         translation = new DmaTranslation { Output = request.Address, SizeLg2 = 30, Allowed = DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute };
         var access = (WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute);
@@ -107,9 +107,8 @@ public sealed partial class AmdViUnit : IommuUnit
                 ? default : new AmdFault(AmdEvent.IO_PAGE_FAULT, AmdFault.Present | AmdFault.Permission);
         }
 
-        var reader = new DirectTableReader(Memory);
         var rules = update ? context.HostRules : 0;
-        if (!TableWalk.Walk<AmdV1, DirectTableReader>(context.HostGeometry, context.HostRoot, ref reader, translation.Output, access | rules, out var host))
+        if (!context.HostTable.Walk<AmdV1>(translation.Output, access | rules, out var host))
             return PageFault(host);
         // IR and IW of the device table entry limit the page's.
         if ((access & (WalkAccess)~(uint)context.Permitted & (WalkAccess.Read | WalkAccess.Write)) != 0)
@@ -120,17 +119,16 @@ public sealed partial class AmdViUnit : IommuUnit
         return default;
     }
 
-    private AmdFault WalkGuest(in DmaRequest request, AmdContext context, WalkAccess access, bool update, out WalkResult guest)
+    private static AmdFault WalkGuest(in DmaRequest request, AmdContext context, WalkAccess access, bool update, out WalkResult guest)
     {
+        var table = context.GuestTable;
         if (!context.Host)
         {
-            var direct = new DirectTableReader(Memory);
-            return TableWalk.Walk<X64, DirectTableReader>(context.GuestGeometry, context.GuestRoot, ref direct, request.Address, access, out guest)
-                ? default : PageFault(guest);
+            return table.Walk<X64>(request.Address, access, out guest) ? default : PageFault(guest);
         }
 
-        var nested = new NestedTableReader<AmdV1>(Memory, context.HostGeometry, context.HostRoot, update ? context.HostRules : 0);
-        if (TableWalk.Walk<X64, NestedTableReader<AmdV1>>(context.GuestGeometry, context.GuestRoot, ref nested, request.Address, access, out guest))
+        var nested = new NestedTableReader<AmdV1>(context.HostTable, update ? context.HostRules : 0);
+        if (TableWalk.Walk<X64, NestedTableReader<AmdV1>>(table.Plan!, table.Root, ref nested, request.Address, access, out guest))
             return default;
         return PageFault(guest.Fault == WalkFault.TableTranslation ? nested.Second : guest);
     }
@@ -157,7 +155,7 @@ public sealed partial class AmdViUnit : IommuUnit
         lock (_gate)
         {
             var found = FindContext(request, out var now);
-            if (found.Event != AmdEvent.None || now!.Space != context.Space || now.HostRoot != context.HostRoot || now.GuestRoot != context.GuestRoot
+            if (found.Event != AmdEvent.None || now!.Space != context.Space || now.HostTable.Root != context.HostTable.Root || now.GuestTable.Root != context.GuestTable.Root
                 || now.Host != context.Host || now.Guest != context.Guest || now.Permitted != context.Permitted)
             {
                 ReportStale(new StaleUse(request, cached.Output, null, $"INVALIDATE_DEVTAB_ENTRY of device {request.RequesterId:x4}"));

@@ -33,13 +33,9 @@ internal sealed class RiscvContext
 
     internal RiscvStage Second { get; init; }
 
-    internal PageTableGeometry FirstGeometry { get; init; }
+    internal DirectTable FirstTable { get; init; }
 
-    internal PageTableGeometry SecondGeometry { get; init; }
-
-    internal ulong FirstRoot { get; init; }
-
-    internal ulong SecondRoot { get; init; }
+    internal DirectTable SecondTable { get; init; }
 
     internal WalkAccess FirstRules { get; init; }
 

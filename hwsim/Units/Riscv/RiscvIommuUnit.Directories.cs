@@ -140,12 +140,15 @@ public sealed partial class RiscvIommuUnit
             ResponsesWithPasid = (tc & Prpr) != 0,
             T2Gpa = (tc & T2GpaBit) != 0,
             First = firstMode == 0 ? RiscvStage.Bare : narrow ? RiscvStage.Sv32 : RiscvStage.Sv64,
-            FirstGeometry = firstMode == 0 ? default : narrow ? RiscV32.Sv32() : RiscV64.Sv(12 + (9 * (firstMode - 5)), FirstOutputBits(second, secondGeometry), Features),
-            FirstRoot = (fsc & PpnOfContext) << 12,
+            FirstTable = firstMode == 0 ? default : FirstTable(firstMode, narrow, second, secondGeometry, (fsc & PpnOfContext) << 12, HardwareRules(tc & Sade)),
             FirstRules = HardwareRules(tc & Sade),
             Second = second,
-            SecondGeometry = secondGeometry,
-            SecondRoot = secondRoot,
+            SecondTable = second switch
+            {
+                RiscvStage.Bare => default,
+                RiscvStage.Sv32 => DirectTable.Of<RiscV32>(Memory, secondGeometry, secondRoot, secondRules),
+                _ => DirectTable.Of<RiscV64>(Memory, secondGeometry, secondRoot, secondRules),
+            },
             SecondRules = secondRules,
             SupervisorEnabled = supervisor,
             SupervisorUserAccess = sum,
@@ -159,8 +162,15 @@ public sealed partial class RiscvIommuUnit
         return default;
     }
 
-    // A first-stage address is a guest address: whether it is too wide is for the second stage to say.
-    private int FirstOutputBits(RiscvStage second, in PageTableGeometry geometry) => second == RiscvStage.Bare ? Memory.Options.AddressBits : Math.Max(56, geometry.InputBits);
+    private DirectTable FirstTable(int mode, bool narrow, RiscvStage second, in PageTableGeometry secondGeometry, ulong root, WalkAccess rules)
+    {
+        // A first-stage address is a guest address: whether it is too wide is for the second stage to say.
+        var outputBits = second == RiscvStage.Bare ? Memory.Options.AddressBits : Math.Max(56, secondGeometry.InputBits);
+        var geometry = narrow ? RiscV32.Sv32() : RiscV64.Sv(12 + (9 * (mode - 5)), outputBits, Features);
+        if (second != RiscvStage.Bare)
+            return narrow ? DirectTable.Nested<RiscV32>(Memory, geometry, root, rules) : DirectTable.Nested<RiscV64>(Memory, geometry, root, rules);
+        return narrow ? DirectTable.Of<RiscV32>(Memory, geometry, root, rules) : DirectTable.Of<RiscV64>(Memory, geometry, root, rules);
+    }
 
     private PageTableFeatures Features => (_options.Napot ? PageTableFeatures.Contiguous : 0) | (_options.Pbmt ? PageTableFeatures.Pbmt : 0);
 

@@ -125,10 +125,9 @@ public sealed partial class RiscvIommuUnit : IommuUnit
         }
 
         var access = ((WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute)) | Rules(context.SecondRules, update);
-        var reader = new DirectTableReader(Memory);
         var ok = context.Second == RiscvStage.Sv32
-            ? TableWalk.Walk<RiscV32, DirectTableReader>(context.SecondGeometry, context.SecondRoot, ref reader, guest, access, out var second)
-            : TableWalk.Walk<RiscV64, DirectTableReader>(context.SecondGeometry, context.SecondRoot, ref reader, guest, access, out second);
+            ? context.SecondTable.Walk<RiscV32>(guest, access, out var second)
+            : context.SecondTable.Walk<RiscV64>(guest, access, out second);
         if (!ok)
         {
             return second.Fault == WalkFault.TableOutsideMemory || second.Fault == WalkFault.OutputTooWide
@@ -142,7 +141,7 @@ public sealed partial class RiscvIommuUnit : IommuUnit
         return default;
     }
 
-    private RiscvFault WalkFirst(in DmaRequest request, RiscvContext context, bool update, out WalkResult first)
+    private static RiscvFault WalkFirst(in DmaRequest request, RiscvContext context, bool update, out WalkResult first)
     {
         var access = ((WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute | WalkAccess.Privileged)) | Rules(context.FirstRules, update);
         // A supervisor never executes user pages, and touches them only with SUM.
@@ -155,17 +154,18 @@ public sealed partial class RiscvIommuUnit : IommuUnit
         switch (context.Second)
         {
             case RiscvStage.Bare:
-                var direct = new DirectTableReader(Memory);
-                ok = WalkFirst(context, ref direct, request.Address, access, out first);
+                ok = context.First == RiscvStage.Sv32
+                    ? context.FirstTable.Walk<RiscV32>(request.Address, access, out first)
+                    : context.FirstTable.Walk<RiscV64>(request.Address, access, out first);
                 break;
             case RiscvStage.Sv32:
-                var narrow = new NestedTableReader<RiscV32>(Memory, context.SecondGeometry, context.SecondRoot, Rules(context.SecondRules, update));
-                ok = WalkFirst(context, ref narrow, request.Address, access, out first);
+                var narrow = new NestedTableReader<RiscV32>(context.SecondTable, Rules(context.SecondRules, update));
+                ok = WalkNested(context, ref narrow, request.Address, access, out first);
                 (tableAddress, secondFault, implicitWrite) = (narrow.Address, narrow.Second.Fault, narrow.Writing);
                 break;
             default:
-                var nested = new NestedTableReader<RiscV64>(Memory, context.SecondGeometry, context.SecondRoot, Rules(context.SecondRules, update));
-                ok = WalkFirst(context, ref nested, request.Address, access, out first);
+                var nested = new NestedTableReader<RiscV64>(context.SecondTable, Rules(context.SecondRules, update));
+                ok = WalkNested(context, ref nested, request.Address, access, out first);
                 (tableAddress, secondFault, implicitWrite) = (nested.Address, nested.Second.Fault, nested.Writing);
                 break;
         }
@@ -178,11 +178,11 @@ public sealed partial class RiscvIommuUnit : IommuUnit
             ? RiscvCause.ReadAccess : RiscvCause.ReadPage));
     }
 
-    private static bool WalkFirst<TReader>(RiscvContext context, ref TReader reader, ulong address, WalkAccess access, out WalkResult result)
+    private static bool WalkNested<TReader>(RiscvContext context, ref TReader reader, ulong address, WalkAccess access, out WalkResult result)
         where TReader : struct, ITableReader =>
         context.First == RiscvStage.Sv32
-            ? TableWalk.Walk<RiscV32, TReader>(context.FirstGeometry, context.FirstRoot, ref reader, address, access, out result)
-            : TableWalk.Walk<RiscV64, TReader>(context.FirstGeometry, context.FirstRoot, ref reader, address, access, out result);
+            ? TableWalk.Walk<RiscV32, TReader>(context.FirstTable.Plan!, context.FirstTable.Root, ref reader, address, access, out result)
+            : TableWalk.Walk<RiscV64, TReader>(context.FirstTable.Plan!, context.FirstTable.Root, ref reader, address, access, out result);
 
     private static WalkAccess Rules(WalkAccess rules, bool update) => update ? rules : rules & ~WalkAccess.UpdateAccessedDirty;
 
@@ -210,7 +210,7 @@ public sealed partial class RiscvIommuUnit : IommuUnit
         lock (_gate)
         {
             var found = FindContext(request, out var now, out _);
-            if (found.Cause != RiscvCause.None || now!.Space != context.Space || now.FirstRoot != context.FirstRoot || now.SecondRoot != context.SecondRoot
+            if (found.Cause != RiscvCause.None || now!.Space != context.Space || now.FirstTable.Root != context.FirstTable.Root || now.SecondTable.Root != context.SecondTable.Root
                 || now.First != context.First || now.Second != context.Second)
             {
                 ReportStale(new StaleUse(request, cached.Output, null, $"IODIR.INVAL_DDT of device {request.RequesterId:x4}"

@@ -33,9 +33,7 @@ internal sealed class SmmuContext
 
     internal bool Stage1Records { get; init; }
 
-    internal ulong Stage2Root { get; init; }
-
-    internal PageTableGeometry Stage2Geometry { get; init; }
+    internal DirectTable Stage2Table { get; init; }
 
     internal WalkAccess Stage2Rules { get; init; }
 
@@ -47,9 +45,7 @@ internal sealed class SmmuContext
 }
 
 /// <summary>One of the two halves of a stage-1 address space.</summary>
-/// <param name="Enabled">EPDn is clear.</param>
-/// <param name="Root">TTBn.</param>
-/// <param name="Geometry">Its tables.</param>
+/// <param name="Table">TTBn; none when disabled.</param>
 /// <param name="IgnoreTop">TBI: bits 63:56 are ignored.</param>
 /// <param name="Hierarchical">HADn is clear: table entries limit what is below them.</param>
-internal readonly record struct SmmuRegion(bool Enabled, ulong Root, PageTableGeometry Geometry, bool IgnoreTop, bool Hierarchical);
+internal readonly record struct SmmuRegion(DirectTable Table, bool IgnoreTop, bool Hierarchical);

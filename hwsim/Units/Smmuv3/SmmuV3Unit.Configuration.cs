@@ -190,11 +190,11 @@ public sealed partial class SmmuV3Unit
             || ((word & 3UL << 42) != 0 && !_options.HardwareAccessedDirty) // HA, HD
             || (stall && !_options.Stall)
             || (!stall && (word & 1UL << 46) == 0)                          // A: without stalls and TERM_MODEL = 1 only abort is possible
-            || !TryRegion(word, 0, cd[1], out _)
-            || !TryRegion(word, 1, cd[2], out _);
+            || !TryRegion(word, 0, cd[1], stage2: true, out _)
+            || !TryRegion(word, 1, cd[2], stage2: true, out _);
     }
 
-    private bool TryRegion(ulong word, int number, ulong ttb, out SmmuRegion region)
+    private bool TryRegion(ulong word, int number, ulong ttb, bool stage2, out SmmuRegion region)
     {
         region = default;
         var shift = 16 * number;
@@ -212,9 +212,8 @@ public sealed partial class SmmuV3Unit
         var geometry = ArmStage1.Geometry(
             granule, inputBits, outputBits, PageTableFeatures.Contiguous | ((word & 1UL << 42) != 0 ? PageTableFeatures.DirtyTracking : 0));
         region = new SmmuRegion(
-            true,
-            Root(root, geometry),
-            geometry,
+            stage2 ? DirectTable.Nested<ArmStage1>(Memory, geometry, Root(root, geometry), Stage1Rules(word))
+                : DirectTable.Of<ArmStage1>(Memory, geometry, Root(root, geometry), Stage1Rules(word)),
             (word >> (38 + number) & 1) != 0,
             (ttb & 2) == 0);
         return true;
@@ -223,6 +222,9 @@ public sealed partial class SmmuV3Unit
     // The base of a table is aligned to the table's size: lower bits are treated as zero (S2TTB, TTB0, TTB1).
     private static ulong Root(ulong word, in PageTableGeometry geometry) =>
         word & 0x000F_FFFF_FFFF_FFF0 & ~((1UL << (geometry.InputBits - ArmLpae.ItemSizeLg2(geometry, geometry.TopLevel) + 3)) - 1);
+
+    private static WalkAccess Stage1Rules(ulong word) =>
+        (word & 1UL << 43) != 0 ? WalkAccess.UpdateAccessedDirty : (word & 1UL << 35) != 0 ? 0 : WalkAccess.FaultOnClearAccessed;
 
     private static WalkAccess Stage2Rules(ulong word2) =>
         (word2 & 1UL << 56) != 0 ? WalkAccess.UpdateAccessedDirty : (word2 & 1UL << 53) != 0 ? 0 : WalkAccess.FaultOnClearAccessed;
@@ -233,8 +235,8 @@ public sealed partial class SmmuV3Unit
         SmmuRegion low = default, high = default;
         if (stage1)
         {
-            TryRegion(cd[0], 0, cd[1], out low);
-            TryRegion(cd[0], 1, cd[2], out high);
+            TryRegion(cd[0], 0, cd[1], stage2, out low);
+            TryRegion(cd[0], 1, cd[2], stage2, out high);
         }
 
         context = new SmmuContext
@@ -247,11 +249,10 @@ public sealed partial class SmmuV3Unit
             Privilege = (int)(ste[1] >> 48 & 3),
             Region0 = low,
             Region1 = high,
-            Stage1Rules = (cd[0] & 1UL << 43) != 0 ? WalkAccess.UpdateAccessedDirty : (cd[0] & 1UL << 35) != 0 ? 0 : WalkAccess.FaultOnClearAccessed,
+            Stage1Rules = Stage1Rules(cd[0]),
             Stage1Stalls = (cd[0] & 1UL << 44) != 0 && (ste[1] & 1 << 27) == 0,
             Stage1Records = !stage1 || (cd[0] & 1UL << 45) != 0,
-            Stage2Root = Root(ste[3], geometry),
-            Stage2Geometry = geometry,
+            Stage2Table = stage2 ? DirectTable.Of<ArmStage2>(Memory, geometry, Root(ste[3], geometry), Stage2Rules(ste[2])) : default,
             Stage2Rules = Stage2Rules(ste[2]),
             Stage2Stalls = (ste[2] & 1UL << 57) != 0,
             Stage2Records = (ste[2] & 1UL << 58) != 0,

@@ -121,8 +121,7 @@ public sealed partial class SmmuV3Unit : IommuUnit
         if (!context.Stage1 && ipa >> _options.OutputBits != 0)
             return new SmmuFault(SmmuEvent.F_ADDR_SIZE);
         var access = ((WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute)) | Rules(context.Stage2Rules, update);
-        var reader = new DirectTableReader(Memory);
-        if (!TableWalk.Walk<ArmStage2, DirectTableReader>(context.Stage2Geometry, context.Stage2Root, ref reader, ipa, access, out var second))
+        if (!context.Stage2Table.Walk<ArmStage2>(ipa, access, out var second))
             return Stage2Fault(second, SmmuClass.Input, ipa);
         translation.Output = second.Output;
         translation.SizeLg2 = Math.Min(translation.SizeLg2, second.SizeLg2);
@@ -131,7 +130,7 @@ public sealed partial class SmmuV3Unit : IommuUnit
     }
 
     // Section 3.4.1: which half of the address space, and whether the address is in it.
-    private SmmuFault WalkStage1(in DmaRequest request, SmmuContext context, bool update, out WalkResult first)
+    private static SmmuFault WalkStage1(in DmaRequest request, SmmuContext context, bool update, out WalkResult first)
     {
         first = default;
         var upper = (long)(request.Address << 8) < 0;
@@ -139,28 +138,29 @@ public sealed partial class SmmuV3Unit : IommuUnit
             upper = (long)request.Address < 0;
         var region = upper ? context.Region1 : context.Region0;
         var address = region.IgnoreTop ? (ulong)((long)(request.Address << 8) >> 8) : request.Address;
-        var inputBits = region.Geometry.InputBits;
-        if (!region.Enabled || inputBits == 0 || (upper ? ~address : address) >> inputBits != 0)
+        var table = region.Table;
+        if (table.Plan == null)
+            return new SmmuFault(SmmuEvent.F_TRANSLATION);
+        var inputBits = table.Plan.GeometryRef.InputBits;
+        if ((upper ? ~address : address) >> inputBits != 0)
             return new SmmuFault(SmmuEvent.F_TRANSLATION);
         address &= (1UL << inputBits) - 1;
 
         var access = ((WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute)) | Rules(context.Stage1Rules, update);
         if (context.Privilege == 3 || (context.Privilege != 2 && (request.Access & DmaAccess.Privileged) != 0))
             access |= WalkAccess.Privileged;
-        var geometry = region.Geometry;
         if (!context.Stage2)
         {
-            var direct = new DirectTableReader(Memory);
             var ok = region.Hierarchical
-                ? TableWalk.Walk<ArmStage1, DirectTableReader>(geometry, region.Root, ref direct, address, access, out first)
-                : TableWalk.Walk<ArmStage1Flat, DirectTableReader>(geometry, region.Root, ref direct, address, access, out first);
+                ? table.Walk<ArmStage1>(address, access, out first)
+                : table.Walk<ArmStage1Flat>(address, access, out first);
             return ok ? default : Stage1Fault(first);
         }
 
-        var nested = new NestedTableReader<ArmStage2>(Memory, context.Stage2Geometry, context.Stage2Root, Rules(context.Stage2Rules, update));
+        var nested = new NestedTableReader<ArmStage2>(context.Stage2Table, Rules(context.Stage2Rules, update));
         var nestedOk = region.Hierarchical
-            ? TableWalk.Walk<ArmStage1, NestedTableReader<ArmStage2>>(geometry, region.Root, ref nested, address, access, out first)
-            : TableWalk.Walk<ArmStage1Flat, NestedTableReader<ArmStage2>>(geometry, region.Root, ref nested, address, access, out first);
+            ? TableWalk.Walk<ArmStage1, NestedTableReader<ArmStage2>>(table.Plan, table.Root, ref nested, address, access, out first)
+            : TableWalk.Walk<ArmStage1Flat, NestedTableReader<ArmStage2>>(table.Plan, table.Root, ref nested, address, access, out first);
         if (nestedOk)
             return default;
         return first.Fault == WalkFault.TableTranslation ? Stage2Fault(nested.Second, SmmuClass.Table, nested.Address) : Stage1Fault(first);
@@ -201,7 +201,7 @@ public sealed partial class SmmuV3Unit : IommuUnit
         lock (_gate)
         {
             var found = FindContext(request, out var now);
-            if (found.Event != SmmuEvent.None || now!.Space != context.Space || now.Stage2Root != context.Stage2Root || now.Region0 != context.Region0
+            if (found.Event != SmmuEvent.None || now!.Space != context.Space || now.Stage2Table.Root != context.Stage2Table.Root || now.Region0 != context.Region0
                 || now.Region1 != context.Region1)
             {
                 ReportStale(new StaleUse(request, cached.Output, null, $"CMD_CFGI_STE of stream {request.RequesterId:x4}"

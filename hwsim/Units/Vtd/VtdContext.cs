@@ -30,13 +30,9 @@ internal sealed record VtdContext
 
     internal bool FaultsDisabled { get; init; }
 
-    internal ulong SecondStageRoot { get; init; }
+    internal DirectTable SecondStage { get; init; }
 
-    internal ulong FirstStageRoot { get; init; }
-
-    internal PageTableGeometry SecondStage { get; init; }
-
-    internal PageTableGeometry FirstStage { get; init; }
+    internal DirectTable FirstStage { get; init; }
 
     /// <summary>UpdateAccessedDirty when the entry's SSADE is set.</summary>
     internal WalkAccess SecondStageRules { get; init; }

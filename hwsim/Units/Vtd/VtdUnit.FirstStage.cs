@@ -8,29 +8,29 @@ public sealed partial class VtdUnit
     private VtdFaultReason WalkFirstStage(in DmaRequest request, VtdContext context, WalkAccess rules, out DmaTranslation translation)
     {
         var access = ((WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute | WalkAccess.Privileged)) | rules;
+        var table = context.FirstStage;
         translation = default;
         if (context.Translation == VtdTranslation.FirstStage)
         {
-            var direct = new DirectTableReader(Memory);
-            var ok = TableWalk.Walk<X64, DirectTableReader>(context.FirstStage, context.FirstStageRoot, ref direct, request.Address, access, out var result);
+            var ok = table.Walk<X64>(request.Address, access, out var result);
             translation.Output = result.Output;
             translation.SizeLg2 = result.SizeLg2;
             translation.Allowed = Allowed(request, result.Attributes, true);
-            return ok ? CheckOutput(result.Output) : FirstStageReason(result, context.FirstStage.TopLevel);
+            return ok ? CheckOutput(result.Output) : FirstStageReason(result, table.TopLevel);
         }
 
-        var nested = new NestedTableReader<VtdSecondStage>(Memory, context.SecondStage, context.SecondStageRoot, rules & context.SecondStageRules);
-        if (!TableWalk.Walk<X64, NestedTableReader<VtdSecondStage>>(context.FirstStage, context.FirstStageRoot, ref nested, request.Address, access, out var first))
+        var secondTable = context.SecondStage;
+        var nested = new NestedTableReader<VtdSecondStage>(secondTable, rules & context.SecondStageRules);
+        if (!TableWalk.Walk<X64, NestedTableReader<VtdSecondStage>>(table.Plan!, table.Root, ref nested, request.Address, access, out var first))
         {
             return first.Fault == WalkFault.TableTranslation
                 ? NestedTableReason(first, nested.Second, context)
-                : FirstStageReason(first, context.FirstStage.TopLevel);
+                : FirstStageReason(first, table.TopLevel);
         }
 
-        var reader = new DirectTableReader(Memory);
         var secondAccess = (access & (WalkAccess.Read | WalkAccess.Write)) | (rules & context.SecondStageRules);
-        if (!TableWalk.Walk<VtdSecondStage, DirectTableReader>(context.SecondStage, context.SecondStageRoot, ref reader, first.Output, secondAccess, out var second))
-            return SecondStageReason(second, context.SecondStage.TopLevel, (request.Access & DmaAccess.Write) != 0);
+        if (!secondTable.Walk<VtdSecondStage>(first.Output, secondAccess, out var second))
+            return SecondStageReason(second, secondTable.TopLevel, (request.Access & DmaAccess.Write) != 0);
         translation.Output = second.Output;
         translation.SizeLg2 = Math.Min(first.SizeLg2, second.SizeLg2);
         translation.Allowed = Allowed(request, first.Attributes, true) & Allowed(request, second.Attributes, context.SecondStageRules != 0);
@@ -70,7 +70,7 @@ public sealed partial class VtdUnit
             else if (ReadDevice(request.RequesterId, out var device, out _) == VtdFaultReason.None)
                 _ = ReadPasidEntry(request, device!, out now, out _);
             if (now == null || now.DomainId != context.DomainId || now.Translation != context.Translation
-                || now.SecondStageRoot != context.SecondStageRoot || now.FirstStageRoot != context.FirstStageRoot)
+                || now.SecondStage.Root != context.SecondStage.Root || now.FirstStage.Root != context.FirstStage.Root)
             {
                 var missed = context.Device == null
                     ? $"context-cache invalidation of source-id {request.RequesterId:x4} (and IOTLB of domain {context.DomainId})"

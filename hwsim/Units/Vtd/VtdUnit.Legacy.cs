@@ -61,8 +61,7 @@ public sealed partial class VtdUnit
             Translation = type == 2 ? VtdTranslation.PassThrough : VtdTranslation.SecondStage,
             DeviceTlb = type == 1,
             FaultsDisabled = faultsDisabled,
-            SecondStageRoot = low & AddressMask,
-            SecondStage = SecondStageGeometry(width, false),
+            SecondStage = type == 2 ? default : DirectTable.Of<VtdSecondStage>(Memory, SecondStageGeometry(width, false), low & AddressMask),
             Space = domain,
         };
         return VtdFaultReason.None;

@@ -115,17 +115,22 @@ public sealed partial class VtdUnit
             Translation = translation,
             DeviceTlb = device.DeviceTlb,
             FaultsDisabled = faultsDisabled,
-            SecondStageRoot = q0 & AddressMask,
-            SecondStage = translation is VtdTranslation.SecondStage or VtdTranslation.Nested ? SecondStageGeometry(30 + (9 * (int)(q0 >> 2 & 7)), dirty) : default,
+            SecondStage = second ? DirectTable.Of<VtdSecondStage>(Memory, SecondStageGeometry(30 + (9 * (int)(q0 >> 2 & 7)), dirty), q0 & AddressMask, dirty ? WalkAccess.UpdateAccessedDirty : 0) : default,
             SecondStageRules = dirty ? WalkAccess.UpdateAccessedDirty : 0,
-            FirstStageRoot = q2 & AddressMask,
-            FirstStage = firstStage ? X64.Geometry((q2 >> 2 & 3) == 1 ? 57 : 48, Memory.Options.AddressBits) : default,
+            FirstStage = firstStage ? FirstStageTable(q2, second) : default,
             SupervisorEnabled = (q2 & 1) != 0 || !firstStage,
             ExecuteEnabled = (q2 & 2) != 0,
             Space = domain | (firstStage ? ((ulong)pasid + 1) << 16 : 0) | (translation == VtdTranslation.FirstStage ? FirstStageOnly : 0)
                 | (translation == VtdTranslation.Nested ? NestedSpace : 0),
         };
         return VtdFaultReason.None;
+    }
+
+    private DirectTable FirstStageTable(ulong word, bool nested)
+    {
+        var geometry = X64.Geometry((word >> 2 & 3) == 1 ? 57 : 48, Memory.Options.AddressBits);
+        return nested ? DirectTable.Nested<X64>(Memory, geometry, word & AddressMask, WalkAccess.UpdateAccessedDirty)
+            : DirectTable.Of<X64>(Memory, geometry, word & AddressMask, WalkAccess.UpdateAccessedDirty);
     }
 
     private bool TryTranslationType(ulong q0, ulong q2, out VtdTranslation translation)

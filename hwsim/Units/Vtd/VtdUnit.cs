@@ -120,12 +120,12 @@ public sealed partial class VtdUnit : IommuUnit
         if (request.Address >> _options.AddressWidth != 0)
             return _mode == 0 ? VtdFaultReason.AddressBeyondMgaw : VtdFaultReason.AddressBeyondHardware;
         var access = ((WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write)) | (rules & context.SecondStageRules);
-        var reader = new DirectTableReader(Memory);
-        TableWalk.Walk<VtdSecondStage, DirectTableReader>(context.SecondStage, context.SecondStageRoot, ref reader, request.Address, access, out var result);
+        var table = context.SecondStage;
+        var ok = table.Walk<VtdSecondStage>(request.Address, access, out var result);
         translation.Output = result.Output;
         translation.SizeLg2 = result.SizeLg2;
         translation.Allowed = Allowed(request, result.Attributes, context.SecondStageRules != 0);
-        return result.Ok ? VtdFaultReason.None : SecondStageReason(result, context.SecondStage.TopLevel, (request.Access & DmaAccess.Write) != 0);
+        return ok ? VtdFaultReason.None : SecondStageReason(result, table.TopLevel, (request.Access & DmaAccess.Write) != 0);
     }
 
     // While dirty bits are kept, a page that was only read is cached without its write permission: the first write walks again and sets the bit.

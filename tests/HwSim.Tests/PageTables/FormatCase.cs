@@ -30,6 +30,8 @@ public abstract class FormatCase
 
     public abstract void Reserved_and_random_entries_end_in_a_fault_or_a_translation_never_elsewhere(int cases);
 
+    public abstract void A_quick_walk_and_one_field_by_field_have_the_same_outcome();
+
     public abstract void Dirty_state_is_read_and_cleared();
 }
 
@@ -318,6 +320,42 @@ public sealed class FormatCase<TFormat>(string configuration, PageTableGeometry 
             Assert.InRange(result.Level, 0, geometry.TopLevel);
             if (ok)
                 Assert.Equal(0UL, result.Output >> geometry.OutputBits);
+        }
+    }
+
+    // One bit of one table is flipped at a time; every walk is made both ways, for every kind of access, under rules that the table was made for and others.
+    public override void A_quick_walk_and_one_field_by_field_have_the_same_outcome()
+    {
+        using var memory = NewMemory();
+        using var table = new PageTable<TFormat>(memory, geometry with { PageSizes = _granule });
+        var random = new Random(17);
+        var pages = Math.Min(40UL, LastLow / _granule / 2);
+        Assert.Equal(0, table.Map(_granule * pages, 0, _granule * pages, ReadWrite | PageAttributes.Execute));
+        var steps = table.Walker.Explain(_granule * pages, WalkAccess.Read, out _);
+        var bytes = 1 << TFormat.EntrySizeLg2;
+        WalkAccess[] rules =
+        [
+            WalkAccess.None, WalkAccess.UpdateAccessedDirty, WalkAccess.FaultOnClearAccessed, WalkAccess.FaultOnClearAccessed | WalkAccess.FaultOnClearDirty,
+        ];
+        for (var i = 0; i < 4000; i++)
+        {
+            var step = steps[random.Next(steps.Count)];
+            var at = step.Level == 0 ? step.EntryAddress + ((ulong)random.NextInt64((long)pages) * (ulong)bytes) : step.EntryAddress;
+            memory.Read64(at & ~7UL, out var before);
+            var address = _granule * (pages + (ulong)random.NextInt64((long)pages)) + (ulong)random.NextInt64((long)_granule);
+            var rule = rules[random.Next(rules.Length)];
+            var access = (WalkAccess)random.Next(8) | (random.Next(8) == 0 ? (WalkAccess)random.Next(256) : rule);
+            var flip = random.Next(3) == 0 ? 0 : 1UL << random.Next(64);
+            memory.Write64(at & ~7UL, before ^ flip);
+            var quickly = DirectTable.Of<TFormat>(memory, table.Geometry, table.Root, rule).Walk<TFormat>(address, access, out var quick);
+            var reader = new DirectTableReader(memory);
+            var slowly = TableWalk.Walk<TFormat, DirectTableReader>(table.Geometry, table.Root, ref reader, address, access, out var slow);
+            Assert.True(slowly == quickly, $"flip 0x{flip:x} at level {step.Level}, access {access}, rules {rule}: {slow.Fault} level {slow.Level} but {quick.Fault} level {quick.Level}");
+            Assert.Equal((slow.Fault, slow.Level, slow.SizeLg2, slow.Output, slow.EntryAddress), (quick.Fault, quick.Level, quick.SizeLg2, quick.Output, quick.EntryAddress));
+            if ((access & WalkAccess.UpdateAccessedDirty) == 0)
+                Assert.Equal((slow.Attributes, slow.Entry), (quick.Attributes, quick.Entry));
+            if (flip != 0)
+                memory.Write64(at & ~7UL, before);
         }
     }
 
