@@ -18,6 +18,7 @@ public sealed class SimulatedHost : IHost
     private readonly LinuxKernel _real = new();
     private readonly FileTree _tree = new();
     private readonly DescriptorTable _table;
+    private readonly SimulatedKernel _kernel;
     private readonly VfioCore _vfio;
     private readonly PciTree _pci;
     private readonly PciBus _bus = new();
@@ -37,8 +38,9 @@ public sealed class SimulatedHost : IHost
         _table = new DescriptorTable(_real);
         var process = new MachineProcess(topology.Process, _table, faults);
         Process = process;
-        Kernel = new SimulatedKernel(_real, _tree, _table, process, new InProcessUserMemory(process), faults);
+        _kernel = new SimulatedKernel(_real, _tree, _table, process, new InProcessUserMemory(process), Memory, faults);
         Memory.Faults = faults;
+        Memory.Remote = new OwnMemory();
         Sysfs = new SimulatedSysfs(_tree);
 
         var log = new KernelLog();
@@ -70,7 +72,7 @@ public sealed class SimulatedHost : IHost
     public string Description => $"simulated machine '{Topology.Name}'";
 
     /// <inheritdoc/>
-    public IKernel Kernel { get; }
+    public IKernel Kernel => _kernel;
 
     /// <inheritdoc/>
     public ISysfs Sysfs { get; }
@@ -140,6 +142,7 @@ public sealed class SimulatedHost : IHost
         _vfio.Watcher.Dispose();
         _pci.DisposeSilicon();
         Memory.Dispose();
+        _kernel.FreePinned();
     }
 
     private void AddNodes()

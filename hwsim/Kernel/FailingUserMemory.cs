@@ -23,4 +23,22 @@ internal sealed unsafe class FailingUserMemory(IUserMemory inner, FailNth faults
 
     /// <inheritdoc/>
     public nint HostAddress(ulong address, ref ulong length) => inner.HostAddress(address, ref length);
+
+    /// <inheritdoc/>
+    public IPageSource PagesAt(ulong address, ulong length, bool withDevices)
+    {
+        var pages = inner.PagesAt(address, length, withDevices);
+        return pages == inner ? this : new FailingPages(pages, faults);
+    }
+
+    private sealed class FailingPages(IPageSource inner, FailNth faults) : IPageSource
+    {
+        public SimulatedProcess Process => inner.Process;
+
+        public int Pin(ulong address, ulong length, bool writable) => faults.MustFail() ? -Errno.ENOMEM : inner.Pin(address, length, writable);
+
+        public void Unpin(ulong address, ulong length) => inner.Unpin(address, length);
+
+        public nint HostAddress(ulong address, ref ulong length) => inner.HostAddress(address, ref length);
+    }
 }

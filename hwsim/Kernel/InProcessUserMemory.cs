@@ -10,12 +10,15 @@ namespace IommuFd.HwSim.Kernel;
 /// </summary>
 /// <remarks>
 /// Known to be mapped are anonymous mappings that were made through the seam and the calling thread's stack a little above the present frame, where the
-/// argument structs of typed callers live. Does not model: memory that is unmapped or protected behind the seam's back while it is pinned. The host really
-/// unmaps it, and a device's access to it is reported by the unit that makes it.
+/// argument structs of typed callers live. A device reaches what is not known by copies too (<see cref="OwnMemory"/>): memory that was freed, protected or never there
+/// is a reported DMA error. Memory that is unmapped through the seam while it is pinned stays until it is unpinned, and devices reach it, as pages stay on Linux;
+/// the process gets -EFAULT for it from the simulated kernel, but its own accesses do not fault before that. Does not model: known memory that is unmapped or protected
+/// behind the seam's back while it is pinned (a device's access to it ends the process, as the process's own would), and pages that madvise(2) replaces while they
+/// are pinned (a device then reaches the new ones).
 /// </remarks>
 /// <param name="process">The process, which is the caller of every ioctl.</param>
 // SAFETY (whole class): a pointer is dereferenced here only inside a known range; every other access is made by the host's kernel.
-public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUserMemory
+public sealed unsafe partial class InProcessUserMemory(SimulatedProcess process) : IUserMemory
 {
     // Two frames of the seam lie below the caller's; a stack's first 16 KiB hold the runtime's own frames, so this much above us is always there.
     private const ulong StackReach = 4096;
@@ -25,7 +28,8 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
     // Sorted by address, disjoint; replaced as a whole, so that readers take no lock.
     private Range[] _known = [];
     private Range[] _devices = [];
-    private DevicePages? _withDevices;
+    private GuardedPages? _guarded;
+    private GuardedPages? _guardedWithDevices;
 
     private readonly record struct Range(ulong First, ulong Last);
 
@@ -51,6 +55,7 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
             Range range = new((ulong)address, (ulong)address + length - 1);
             Remove(ref _known, range);
             Remove(ref _devices, range);
+            Remove(ref _freed, range);
         }
     }
 
@@ -79,13 +84,13 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
     }
 
     /// <inheritdoc/>
-    public IPageSource WithDevices => _withDevices ??= new DevicePages(this);
+    public IPageSource PagesAt(ulong address, ulong length, bool withDevices) =>
+        IsMapped(address, length) ? this
+        : withDevices ? _guardedWithDevices ??= new GuardedPages(this, withDevices: true)
+        : _guarded ??= new GuardedPages(this, withDevices: false);
 
     /// <inheritdoc/>
-    public int Pin(ulong address, ulong length, bool writable) =>
-        IsMapped(address, length) ? 0
-        : Array.Exists(_devices, range => range.First < address + length && range.Last >= address) ? -Errno.EFAULT
-        : Populate(address, length, writable);
+    public int Pin(ulong address, ulong length, bool writable) => Pin(address, length, writable, withDevices: false);
 
     /// <inheritdoc/>
     public void Unpin(ulong address, ulong length)
@@ -94,6 +99,14 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
 
     /// <inheritdoc/>
     public nint HostAddress(ulong address, ref ulong length) => (nint)address;
+
+    private int Pin(ulong address, ulong length, bool writable, bool withDevices) =>
+        IsMapped(address, length) ? 0
+        : IsFreed(address, length) || (!withDevices && Touches(_devices, address, length)) ? -Errno.EFAULT
+        : Populate(address, length, writable);
+
+    private static bool Touches(Range[] ranges, ulong address, ulong length) =>
+        ranges.Length != 0 && Array.Exists(ranges, range => range.First < address + length && range.Last >= address);
 
     // One call for the whole range: pages that are missing or not permitted fail it.
     private static int Populate(ulong address, ulong length, bool writable) =>
@@ -197,8 +210,13 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
         return false;
     }
 
-    private static int Transfer(nint call, ulong address, void* local, nuint length)
+    private int Transfer(nint call, ulong address, void* local, nuint length)
     {
+        if (IsFreed(address, length))
+        {
+            return -Errno.EFAULT;
+        }
+
         for (nuint done = 0; done < length;)
         {
             var here = new Libc.IoVector { Base = (byte*)local + done, Length = length - done };
@@ -213,16 +231,5 @@ public sealed unsafe class InProcessUserMemory(SimulatedProcess process) : IUser
         }
 
         return 0;
-    }
-
-    private sealed class DevicePages(InProcessUserMemory memory) : IPageSource
-    {
-        public SimulatedProcess Process => memory.Process;
-
-        public int Pin(ulong address, ulong length, bool writable) => memory.IsMapped(address, length) ? 0 : Populate(address, length, writable);
-
-        public void Unpin(ulong address, ulong length) => memory.Unpin(address, length);
-
-        public nint HostAddress(ulong address, ref ulong length) => memory.HostAddress(address, ref length);
     }
 }

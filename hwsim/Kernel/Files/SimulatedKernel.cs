@@ -14,16 +14,18 @@ internal sealed unsafe class SimulatedKernel : IKernel
     private readonly DescriptorTable _table;
     private readonly MachineProcess _process;
     private readonly InProcessUserMemory _known;
+    private readonly PhysicalMemory _memory;
     private readonly IUserMemory _user;
     private readonly FileMappings _mappings = new();
 
-    public SimulatedKernel(LinuxKernel real, FileTree tree, DescriptorTable table, MachineProcess process, InProcessUserMemory user, FailNth? faults)
+    public SimulatedKernel(LinuxKernel real, FileTree tree, DescriptorTable table, MachineProcess process, InProcessUserMemory user, PhysicalMemory memory, FailNth? faults)
     {
         _real = real;
         _tree = tree;
         _table = table;
         _process = process;
         _known = user;
+        _memory = memory;
         _user = faults is null ? user : new FailingUserMemory(user, faults);
     }
 
@@ -86,6 +88,9 @@ internal sealed unsafe class SimulatedKernel : IKernel
         return descriptor;
     }
 
+    /// <summary>The machine is gone: what was unmapped while it was pinned is given back.</summary>
+    internal void FreePinned() => _known.Sweep(null, _real.Munmap);
+
     /// <inheritdoc/>
     public int Close(int fd) => _table.Has(fd) ? _table.Close(fd) : _real.Close(fd);
 
@@ -140,8 +145,7 @@ internal sealed unsafe class SimulatedKernel : IKernel
     /// <inheritdoc/>
     public int Munmap(nint address, nuint length)
     {
-        _known.RemoveMapping(address, length);
-        int result = _real.Munmap(address, length);
+        int result = _known.Unmap(address, length, _memory, _real.Munmap);
         if (result == 0)
         {
             _mappings.Remove(address, length);
@@ -227,7 +231,8 @@ internal sealed unsafe class SimulatedKernel : IKernel
     public int MemFdCreate(string name, uint flags) => _real.MemFdCreate(name, flags);
 
     /// <inheritdoc/>
-    public int Ftruncate(int fd, long length) => _table.Has(fd) ? -Errno.EINVAL : _real.Ftruncate(fd, length);
+    public int Ftruncate(int fd, long length) => 
+        _table.Has(fd) ? -Errno.EINVAL : _process.PinnedPages.Pages == 0 ? _real.Ftruncate(fd, length) : CutFile.Truncate(_real, _memory, fd, length);
 
     /// <inheritdoc/>
     public int Fcntl(int fd, int command, nint argument)

@@ -184,7 +184,7 @@ public sealed unsafe partial class IommufdContext
         }
 
         var startByte = address % IoptPages.PageSize;
-        var rc = NewPages(user, address - startByte, startByte, length, (prot & IommuProt.Write) != 0, out var pages);
+        var rc = NewPages(user.PagesAt(address - startByte, length + startByte, withDevices: false), address - startByte, startByte, length, (prot & IommuProt.Write) != 0, out var pages);
         return rc != 0 ? rc : pagetable.MapPages(pages!, startByte, length, ref iova, prot, automatic);
     }
 

@@ -101,7 +101,7 @@ internal sealed unsafe partial class VfioType1
         if (_domain is not null)
         {
             pages = new IoptPages();
-            pages.Init(user.WithDevices, map.vaddr, map.size / PageSize, (prot & IommuProt.Write) != 0);
+            pages.Init(user.PagesAt(map.vaddr, map.size, withDevices: true), map.vaddr, map.size / PageSize, (prot & IommuProt.Write) != 0);
             if (pages.Mode != AccountMode.None)
             {
                 pages.Mode = AccountMode.Process;

@@ -122,7 +122,7 @@ public sealed unsafe partial class IommufdContext
                 if (rc == 0)
                 {
                     var one = IoptPages.PageSize;
-                    rc = ucmd.User.HostAddress(address & ~Mask, ref one) == pages[i] ? 0 : -EBADE;
+                    rc = ucmd.User.PagesAt(address & ~Mask, one, withDevices: false).HostAddress(address & ~Mask, ref one) == pages[i] ? 0 : -EBADE;
                     ucmd.User.Unpin(address & ~Mask, IoptPages.PageSize);
                 }
             }

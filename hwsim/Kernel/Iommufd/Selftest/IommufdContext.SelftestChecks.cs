@@ -63,7 +63,7 @@ public sealed unsafe partial class IommufdContext
         }
 
         ulong length = 1;
-        var host = user.HostAddress(address, ref length);
+        var host = user.PagesAt(page, IoptPages.PageSize, withDevices: false).HostAddress(address, ref length);
 
         // SAFETY: the address only names the page.
         physical = Module.Memory.TryGetRun((void*)host, 1, out var run) ? run.Address : 0;
@@ -89,7 +89,7 @@ public sealed unsafe partial class IommufdContext
             }
 
             var length = IoptPages.PageSize;
-            var host = user.HostAddress(cmd.check_refs_uptr + done, ref length);
+            var host = user.PagesAt(cmd.check_refs_uptr + done, length, withDevices: false).HostAddress(cmd.check_refs_uptr + done, ref length);
 
             // SAFETY: the address only names the page.
             var pins = Module.Memory.PinCount((void*)host);
