@@ -56,7 +56,9 @@ public sealed class SimulatedHost : IHost
         AddDrivers();
         if (!topology.Without.Contains("mdev"))
         {
-            new MdevBus(_tree, _vfio).Register(new MttyParent(_vfio, _tree));
+            var mdevs = new MdevBus(_tree, _vfio);
+            mdevs.Register(new MttyParent(_vfio, _tree));
+            AddMdevParents(mdevs);
         }
 
         foreach (HolderTopology holder in topology.Holders)
@@ -134,6 +136,28 @@ public sealed class SimulatedHost : IHost
         return string.Join('\n', lines);
     }
 
+    /// <summary>
+    /// A processor executes ENQCMD: it sends a work descriptor with a PASID to a device's portal, and the device writes 8 bytes with that PASID. On a machine of the
+    /// proposal ("dialect": "rfc").
+    /// </summary>
+    /// <param name="vm">Descriptor of the VM that the processor runs, so that the PASID is translated; -1 for a process of the host.</param>
+    /// <param name="device">Descriptor of the device.</param>
+    /// <param name="pasid">The PASID in the processor's register.</param>
+    /// <param name="iova">Where the device writes.</param>
+    /// <param name="data">What it writes.</param>
+    public EnqcmdResult Enqcmd(int vm, int device, uint pasid, ulong iova, ulong data) =>
+        _vfio.Rfc is { } rfc ? RfcEnqcmd.Execute(rfc, vm, device, pasid, iova, data) : EnqcmdResult.Fault;
+
+    /// <summary>True when no-snoop DMA of a device bound to a /dev/iommu of the proposal may reach memory: what KVM asks by file.</summary>
+    /// <param name="iommu">Its descriptor.</param>
+    public bool HasNoncoherentDma(int iommu)
+    {
+        SimulatedFile? file = Process.GetFile(iommu);
+        bool answer = file is RfcContext { HasNoncoherentDma: true };
+        file?.Put();
+        return answer;
+    }
+
     /// <summary>Closes what is still open and frees the machine's memory. No call may be running.</summary>
     public void Dispose()
     {
@@ -163,13 +187,37 @@ public sealed class SimulatedHost : IHost
                 file = _vfio.Rfc is { } rfc ? rfc.Open() : Iommufd.Open();
                 return 0;
             }));
+            if (_vfio.Rfc is { } module)
+            {
+                _tree.Add(_tree.Directory("/dev"), "kvm", new DeviceNode(0x1b6, 10, 232, (int _, out SimulatedFile? file) =>
+                {
+                    file = new RfcKvm(module);
+                    return 0;
+                }));
+            }
+        }
+    }
+
+    // Functions that the topology makes parents, under the proposal's kernel.
+    private void AddMdevParents(MdevBus mdevs)
+    {
+        int count = 0;
+        foreach (PciFunction function in _bus.Functions)
+        {
+            if (_vfio.Rfc is { } rfc && function.Topology.Properties.GetValueOrDefault("mdev") == "1")
+            {
+                _ = PciBus.StoreDriverOverride(function, "siov");
+                _ = _bus.Attach(function);
+                mdevs.Register(new RfcMdevParent(_vfio, rfc, count == 0 ? "siov" : $"siov{count}", function));
+                count++;
+            }
         }
     }
 
     private void AddDrivers()
     {
         var system = new SystemFiles(_tree, Topology);
-        var drivers = new List<PciDriver> { new PcieportDriver(), new PciStubDriver(), new VirtioPciDriver(), new NvmeDriver(), new IgbDriver(_pci), new IgbvfDriver() };
+        var drivers = new List<PciDriver> { new PcieportDriver(), new SiovDriver(), new PciStubDriver(), new VirtioPciDriver(), new NvmeDriver(), new IgbDriver(_pci), new IgbvfDriver() };
         if (!Topology.Without.Contains("vfio-pci"))
         {
             var vfioPci = new VfioPciDriver(_vfio, _pci);

@@ -21,6 +21,9 @@ internal class HostDriver(string name, params PciId[] ids) : PciDriver(name, ids
 /// <summary>nvme: by class code.</summary>
 internal sealed class NvmeDriver() : HostDriver("nvme", new PciId(PciId.Any, PciId.Any, Class: 0x010802, ClassMask: 0xffffff));
 
+/// <summary>The parent of mediated devices on a machine of the proposal; it takes only what it is given.</summary>
+internal sealed class SiovDriver() : HostDriver("siov");
+
 /// <summary>igb, which can enable virtual functions.</summary>
 internal sealed class IgbDriver(PciTree tree) : HostDriver("igb", new PciId(0x8086, 0x10c9), new PciId(0x8086, 0x10e6), new PciId(0x8086, 0x1521), new PciId(0x8086, 0x1533))
 {

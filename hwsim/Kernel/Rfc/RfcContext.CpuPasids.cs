@@ -8,6 +8,18 @@ internal sealed partial class RfcContext
 {
     private readonly Dictionary<uint, (uint Pasid, int Users)> _cpuPasids = [];
 
+    /// <summary>The VM that translates numbers of this file; null while none does, and while portals are blocked.</summary>
+    internal RfcVm? Translator { get; set; }
+
+    /// <summary>The physical number behind the user's, when a device whose numbers the processor translates has it on a space; null else.</summary>
+    internal uint? FindCpuPasid(int ioasid, uint vpasid) => FindIoasid(ioasid) is { } space
+        ? _devices.Values.Where(static d => d.Pasids.IsTranslatedByCpu).Select(d => d.SlotOf(space, vpasid)).FirstOrDefault(static s => s is not null)?.Pasid
+        : null;
+
+    /// <summary>True when a device of the other kind has PASIDs here: one VM cannot translate for one and not for the other.</summary>
+    internal bool HasCpuPasidsUnlike(RfcPasidPolicy policy) =>
+        policy.IsForCpu && _devices.Values.Any(d => d.Pasids.IsForCpu && d.Pasids.IsTranslatedByCpu != policy.IsTranslatedByCpu && d.HasPasidSpaces);
+
     /// <summary>The physical number of the user's, with one more user.</summary>
     internal uint GetCpuPasid(uint vpasid)
     {

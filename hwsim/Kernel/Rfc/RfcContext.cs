@@ -22,8 +22,8 @@ internal sealed unsafe partial class RfcContext : SimulatedFile
     /// <summary>Where address maps get areas and pages.</summary>
     internal IommufdContext Pools { get; }
 
-    /// <summary>The devices bound here, in no order.</summary>
-    internal IEnumerable<RfcDevice> Devices => _devices.Values;
+    /// <summary>The contract with KVM: true when no-snoop DMA of a device bound here may reach memory, so that a guest's cache flushes must be real.</summary>
+    internal bool HasNoncoherentDma => _devices.Values.Any(static d => d.HasNoncoherentDma);
 
     /// <inheritdoc/>
     public override int Ioctl(uint request, ulong argument, IUserMemory user)

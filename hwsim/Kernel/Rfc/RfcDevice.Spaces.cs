@@ -12,15 +12,20 @@ internal sealed partial class RfcDevice
     /// Attaches a space: the default one, or that of a PASID. -EINVAL for a PASID on a device that has none, whose PASID table is the user's, or that is
     /// out of range.
     /// </summary>
-    internal int Attach(RfcIoasid ioasid, uint? vpasid)
+    internal int Attach(RfcIoasid ioasid, uint? vpasid, RfcSnoopHint hint)
     {
+        if (hint == RfcSnoopHint.NoSnoop && (!CanNoSnoop || ioasid.EnforcesSnoopFor(this)))
+        {
+            return -Errno.EINVAL;
+        }
+
         int error = vpasid is { } number ? GetSlot(number, out RfcSlot? slot) : GetDefault(out slot);
         if (error < 0)
         {
             return error;
         }
 
-        error = slot!.Attach(this, ioasid);
+        error = slot!.Attach(this, ioasid, hint);
         if (error < 0)
         {
             Release(slot);
@@ -41,6 +46,12 @@ internal sealed partial class RfcDevice
         Release(slot);
         return error;
     }
+
+    /// <summary>True when a PASID of the user's has a space.</summary>
+    internal bool HasPasidSpaces => _vpasids.Count != 0;
+
+    /// <summary>True when a no-snoop request of the device could reach memory as such.</summary>
+    internal bool HasNoncoherentDma => _vpasids.Values.Append(_default).Any(s => s?.Attachments.Any(a => a.Device == this && a.IsNoncoherent) ?? false);
 
     /// <summary>The routing of the default space or of a PASID; null when nothing is attached there.</summary>
     internal RfcSlot? SlotOf(uint? vpasid) => vpasid is { } number ? _vpasids.GetValueOrDefault(number) : _default;
@@ -74,7 +85,7 @@ internal sealed partial class RfcDevice
     private int GetSlot(uint vpasid, out RfcSlot? slot)
     {
         slot = null;
-        if (!Pasids.HasVpasids || Pasids.IsDelegated || vpasid == 0 || vpasid >> (int)Pasids.Width != 0)
+        if (!Pasids.HasVpasids || Pasids.IsDelegated || vpasid == 0 || vpasid >> (int)Pasids.Width != 0 || Context.HasCpuPasidsUnlike(Pasids))
         {
             return -Errno.EINVAL;
         }

@@ -32,10 +32,10 @@ internal sealed partial class RfcDevice(RfcContext context, VfioDevice vfio, ulo
     internal ulong Cookie { get; } = cookie;
 
     /// <summary>The physical device.</summary>
-    internal IommuDevice Iommu => Vfio.Iommu;
+    internal IommuDevice Iommu => (Vfio as IRfcMediated)?.Parent ?? Vfio.Iommu;
 
     /// <summary>True for a device whose driver mediates all DMA: no table is installed for it.</summary>
-    internal bool IsSoftware => Vfio is EmulatedVfioDevice;
+    internal bool IsSoftware => Pasids.Type == RfcPasidType.Software;
 
     /// <summary>How it has PASIDs.</summary>
     internal RfcPasidPolicy Pasids { get; } = RfcPasidPolicy.Of(vfio);
@@ -48,6 +48,9 @@ internal sealed partial class RfcDevice(RfcContext context, VfioDevice vfio, ulo
 
     /// <summary>The user-managed tables that its IOMMU takes.</summary>
     internal IReadOnlyList<UserTableFormat> UserTables => IsSoftware || Iommu.Ops is not IUserTables tables ? [] : tables.UserTables(Iommu);
+
+    /// <summary>True when the device can send requests that are not snooped.</summary>
+    internal bool CanNoSnoop => Vfio is VfioPciDevice { Function.Topology.Properties: { } properties } && properties.GetValueOrDefault("no_snoop") == "1";
 
     /// <summary>True when its IOMMU tells which pages it wrote.</summary>
     internal bool TracksDirty => !IsSoftware && Iommu.Capable(IommuCapability.DirtyTracking);

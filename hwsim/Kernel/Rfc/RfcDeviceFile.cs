@@ -11,6 +11,9 @@ namespace IommuFd.HwSim.Kernel;
 /// <param name="module">The machine's /dev/iommu.</param>
 internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) : SimulatedFile
 {
+    /// <summary>The device.</summary>
+    internal VfioDevice Device => device;
+
     private readonly List<RfcDevice> _bound = [];
     private bool _accessGranted;
     private long _position;
@@ -175,13 +178,15 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
             return -Errno.EINVAL;
         }
 
+        RfcSnoopHint hint = (arguments.flags & Rfc.IOASID_ATTACH_NO_SNOOP) != 0 ? RfcSnoopHint.NoSnoop
+            : (arguments.flags & Rfc.IOASID_ATTACH_SNOOP) != 0 ? RfcSnoopHint.Snoop : RfcSnoopHint.None;
         uint? vpasid = (arguments.flags & Rfc.IOASID_ATTACH_VPASID) != 0 ? arguments.vpasid : null;
         lock (device.Set.Lock)
         {
             lock (module.Lock)
             {
                 error = _bound.Find(b => b.Context == file) is { } bound && bound.Context.FindIoasid(arguments.ioasid) is { } ioasid
-                    ? attach ? bound.Attach(ioasid, vpasid) : bound.Detach(ioasid, vpasid)
+                    ? attach ? bound.Attach(ioasid, vpasid, hint) : bound.Detach(ioasid, vpasid)
                     : -Errno.EINVAL;
             }
         }
@@ -220,6 +225,9 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
             error = error == 0 && data.flags != 0 ? -Errno.EINVAL : error;
         }
 
-        return error < 0 ? error : (attach.flags & ~Rfc.IOASID_ATTACH_VPASID) != 0 || attach.__reserved != 0 || attach.iommu_fd < 0 || attach.ioasid < 0 ? -Errno.EINVAL : 0;
+        const uint hints = Rfc.IOASID_ATTACH_NO_SNOOP | Rfc.IOASID_ATTACH_SNOOP;
+        bool isAttach = request is Rfc.VFIO_ATTACH_IOASID or Rfc.VFIO_DEVICE_ATTACH_IOASID;
+        uint known = Rfc.IOASID_ATTACH_VPASID | (isAttach ? hints : 0);
+        return error < 0 ? error : (attach.flags & ~known) != 0 || (attach.flags & hints) == hints || attach.__reserved != 0 || attach.iommu_fd < 0 || attach.ioasid < 0 ? -Errno.EINVAL : 0;
     }
 }

@@ -50,6 +50,9 @@ internal abstract class RfcIoasid(RfcContext context, RfcIoasid? parent, uint ad
         return false;
     }
 
+    /// <summary>True when no-snoop DMA of a device is made coherent in this space.</summary>
+    internal abstract bool EnforcesSnoopFor(RfcDevice device);
+
     /// <summary>
     /// Makes the table ready for one more attachment. -EINVAL when format, width or snoop policy do not fit the device; -ENOMEM beyond what may be locked.
     /// </summary>

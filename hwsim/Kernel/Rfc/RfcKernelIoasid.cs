@@ -42,6 +42,9 @@ internal abstract partial class RfcKernelIoasid : RfcIoasid
     /// <inheritdoc/>
     internal override IommuDomain? Domain => _domain;
 
+    /// <inheritdoc/>
+    internal override bool EnforcesSnoopFor(RfcDevice device) => _snoop != RfcSnoop.Disabled && device.CanEnforceSnoop;
+
     /// <summary>IOMMU_MAP_DMA. Addresses and size are multiples of the page size and do not wrap.</summary>
     internal abstract int Map(ulong iova, ulong address, ulong size, IommuProt prot, IUserMemory user);
 

@@ -76,6 +76,9 @@ internal interface IRfcMediated
     /// <summary>How it has PASIDs.</summary>
     RfcPasidType PasidType { get; }
 
+    /// <summary>The physical device.</summary>
+    IommuDevice Parent { get; }
+
     /// <summary>The physical PASID of its default space; 0 for a software mediated one.</summary>
     uint DefaultPasid { get; }
 

@@ -6,7 +6,28 @@ namespace IommuFd.HwSim.Kernel;
 /// <param name="Device">The device.</param>
 /// <param name="Slot">Its routing.</param>
 /// <param name="Ioasid">The space.</param>
-internal sealed record RfcAttachment(RfcDevice Device, RfcSlot Slot, RfcIoasid Ioasid);
+/// <param name="Hint">What the user said about no-snoop DMA.</param>
+internal sealed record RfcAttachment(RfcDevice Device, RfcSlot Slot, RfcIoasid Ioasid, RfcSnoopHint Hint)
+{
+    /// <summary>
+    /// True when no-snoop DMA may reach memory: the device can, the IOMMU does not prevent it, and the user did not say that it will not. The driver of a
+    /// device that cannot knows.
+    /// </summary>
+    public bool IsNoncoherent => Device.CanNoSnoop && Hint != RfcSnoopHint.Snoop && !Ioasid.EnforcesSnoopFor(Device);
+}
+
+/// <summary>The hint at attach: whether no-snoop DMA will really be used.</summary>
+internal enum RfcSnoopHint
+{
+    /// <summary>None was given: it may be.</summary>
+    None,
+
+    /// <summary>It will be.</summary>
+    NoSnoop,
+
+    /// <summary>It will not be.</summary>
+    Snoop,
+}
 
 /// <summary>What leads from a page request back to the user's names.</summary>
 internal sealed class RfcAttachHandle(RfcSlot slot, RfcDevice device) : IommuAttachHandle
@@ -50,7 +71,7 @@ internal sealed class RfcSlot(IommuGroup? group, uint pasid)
     /// Attaches: -EINVAL when the device is on this space already or does not fit it; -EBUSY when the slot is another device's, when the device is on a space
     /// that is neither above nor below, or when a member of its group would be taken along.
     /// </summary>
-    internal int Attach(RfcDevice device, RfcIoasid ioasid)
+    internal int Attach(RfcDevice device, RfcIoasid ioasid, RfcSnoopHint hint)
     {
         RfcIoasid lowest = ioasid;
         foreach (RfcAttachment other in _attachments)
@@ -84,7 +105,7 @@ internal sealed class RfcSlot(IommuGroup? group, uint pasid)
             return -Errno.EBUSY;
         }
 
-        var attachment = new RfcAttachment(device, this, ioasid);
+        var attachment = new RfcAttachment(device, this, ioasid, hint);
         int error = ioasid.Activate(attachment);
         if (error < 0)
         {

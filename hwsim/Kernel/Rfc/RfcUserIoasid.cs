@@ -20,6 +20,9 @@ internal sealed class RfcUserIoasid(RfcContext context, RfcKernelIoasid parent, 
     internal override IommuDomain? Domain => _domain;
 
     /// <inheritdoc/>
+    internal override bool EnforcesSnoopFor(RfcDevice device) => parent.EnforcesSnoopFor(device);
+
+    /// <inheritdoc/>
     internal override int Activate(RfcAttachment attachment)
     {
         RfcDevice device = attachment.Device;

@@ -307,6 +307,7 @@ struct vfio_bind_iommu_fd {
 
 #define IOASID_ATTACH_VPASID (1 << 0)
 #define IOASID_ATTACH_NO_SNOOP (1 << 1)
+#define IOASID_ATTACH_SNOOP (1 << 2)
 struct vfio_attach_ioasid {
 	__u32 argsz, flags;
 	__s32 iommu_fd, ioasid;

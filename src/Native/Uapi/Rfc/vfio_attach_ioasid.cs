@@ -10,6 +10,9 @@ public static partial class Rfc
 
     /// <summary>The user will really use no-snoop DMA (ours, for the RFC's hint).</summary>
     public const uint IOASID_ATTACH_NO_SNOOP = 1 << 1;
+
+    /// <summary>The user will not use no-snoop DMA (ours, the hint's other answer).</summary>
+    public const uint IOASID_ATTACH_SNOOP = 1 << 2;
 }
 
 /// <summary>Argument of VFIO_ATTACH_IOASID and VFIO_DETACH_IOASID. Layout ours, field names the RFC's.</summary>

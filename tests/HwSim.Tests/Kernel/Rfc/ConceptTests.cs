@@ -169,4 +169,44 @@ public sealed unsafe class ConceptTests : IDisposable
         Assert.Equal(0, _machine.Detach(device, _iommu, ioasid));
         Assert.Equal(0UL, _machine.PinnedPages);
     }
+
+    [Fact]
+    [Trait("rfc", "1.1-dummy")]
+    [Trait("rfc", "1.8-account-once")]
+    public void A_dummy_root_is_an_identity_that_is_never_attached_and_counts_the_pages_of_all_its_children()
+    {
+        int edu = _machine.OpenBound(RfcMachine.Edu, _iommu, 1), nic = _machine.OpenBound(RfcMachine.Nic, _iommu, 2);
+        ulong memory = _machine.Memory(16 * Page, 5);
+        int dummy = _machine.Alloc(_iommu, width: 64);
+        Assert.Equal(-Errno.EINVAL, _machine.Attach(edu, _iommu, dummy));
+        int[] gpas = [_machine.Alloc(_iommu, dummy), _machine.Alloc(_iommu, dummy)];
+        Assert.Equal(0, _machine.Map(_iommu, dummy, memory, memory, 16 * Page));
+        Assert.Equal(0, _machine.Map(_iommu, gpas[0], 0, memory, 16 * Page));
+        Assert.Equal(0, _machine.Map(_iommu, gpas[1], 0x10_0000, memory, 16 * Page));
+        Assert.Equal(0, _machine.Attach(edu, _iommu, gpas[0]));
+        Assert.Equal(0, _machine.Attach(nic, _iommu, gpas[1]));
+        Assert.Equal(5UL, _machine.DmaRead(RfcMachine.Edu, 0));
+        Assert.Equal(5UL, _machine.DmaRead(RfcMachine.Nic, 0x10_0000));
+        Assert.Equal(16UL, _machine.PinnedPages);
+        Assert.Equal((long)(16 * Page), _machine.Unmap(_iommu, dummy, memory, 16 * Page));
+        Assert.Null(_machine.DmaRead(RfcMachine.Edu, 0));
+        Assert.Equal(0UL, _machine.PinnedPages);
+    }
+
+    [Fact]
+    [Trait("rfc", "1.8-account-once")]
+    public void Beyond_the_limit_of_locked_memory_attach_and_map_are_ENOMEM_and_children_cost_nothing()
+    {
+        using var machine = new RfcMachine(IommuFd.HwSim.Topology.Parse("""{ "name": "small", "extends": "rfc", "process": { "privileged": false, "uid": 0, "memlock": 65536 } }"""));
+        int iommu = machine.OpenIommu(), device = machine.OpenBound(RfcMachine.Edu, iommu, 1);
+        int gpa = machine.Alloc(iommu), giova = machine.Alloc(iommu, gpa);
+        ulong memory = machine.Memory(17 * Page);
+        Assert.Equal(0, machine.Map(iommu, gpa, 0, memory, 16 * Page));
+        Assert.Equal(0, machine.Map(iommu, giova, 0x10_0000, 0, 16 * Page));
+        Assert.Equal(0, machine.Attach(device, iommu, gpa));
+        Assert.Equal(0, machine.Attach(device, iommu, giova));
+        Assert.Equal(16UL, machine.ChargedPages);
+        Assert.Equal(-Errno.ENOMEM, machine.Map(iommu, gpa, 0x100_0000, memory + (16 * Page), Page));
+        Assert.Equal(16UL, machine.ChargedPages);
+    }
 }

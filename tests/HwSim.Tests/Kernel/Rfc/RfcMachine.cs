@@ -12,7 +12,7 @@ namespace HwSim.Tests.Kernel.Rfc;
 internal sealed unsafe class RfcMachine : IDisposable
 {
     public const ulong Page = 4096;
-    public const string Edu = "0000:00:04.0", PairA = "0000:02:01.0", PairB = "0000:02:02.0", Accelerator = "0000:00:08.0", Framebuffer = "0000:00:09.0", Enqcmd = "0000:00:0a.0", Nic = "0000:01:00.0";
+    public const string Edu = "0000:00:04.0", PairA = "0000:02:01.0", PairB = "0000:02:02.0", Accelerator = "0000:00:08.0", Framebuffer = "0000:00:09.0", Enqcmd = "0000:00:0a.0", Parent = "0000:00:0b.0", SecondParent = "0000:00:0c.0", Nic = "0000:01:00.0";
 
     public RfcMachine(string topology = "rfc")
         : this(Topology.ByName(topology))
@@ -55,6 +55,49 @@ internal sealed unsafe class RfcMachine : IDisposable
     }
 
     public int OpenNode(string name) => Succeeds(Kernel.Open($"/dev/vfio/devices/{name}", Libc.O_RDWR | Libc.O_CLOEXEC, 0));
+
+    /// <summary>Makes a mediated device: its name.</summary>
+    public string CreateMdev(string type, string parent = "siov")
+    {
+        string uuid = Guid.NewGuid().ToString("D");
+        Succeeds(Host.Sysfs.WriteText($"/sys/class/mdev_bus/{parent}/mdev_supported_types/{parent}-{type}/create", uuid));
+        return uuid;
+    }
+
+    /// <summary>open of a mediated device's node.</summary>
+    public int OpenMdev(string uuid)
+    {
+        Succeeds(Host.Sysfs.List($"/sys/bus/mdev/devices/{uuid}/vfio-dev", out string[] names));
+        return OpenNode(names[0]);
+    }
+
+    /// <summary>A new mediated device that is bound.</summary>
+    public int OpenBoundMdev(string type, int iommu, ulong cookie, string parent = "siov")
+    {
+        int device = OpenMdev(CreateMdev(type, parent));
+        Assert.Equal(0, Bind(device, iommu, cookie));
+        return device;
+    }
+
+    /// <summary>What a mediated device reads from memory: null for a fault, or for a PASID that leads nowhere.</summary>
+    public ulong? MdevRead(int device, ulong iova, uint? vpasid = null) => MdevRun(device, iova, 0, vpasid, 1, out ulong data) == 1 ? data : null;
+
+    /// <summary>True when a mediated device's write arrives.</summary>
+    public bool MdevWrite(int device, ulong iova, ulong data, uint? vpasid = null) => MdevRun(device, iova, data, vpasid, 2, out _) == 1;
+
+    private uint MdevRun(int device, ulong iova, ulong data, uint? vpasid, uint command, out ulong result)
+    {
+        uint pasid = vpasid is { } number ? number | (1u << 31) : 0, status;
+        ulong read;
+        Assert.Equal(8, Kernel.Pwrite(device, (nint)(&iova), 8, 0x00));
+        Assert.Equal(8, Kernel.Pwrite(device, (nint)(&data), 8, 0x08));
+        Assert.Equal(4, Kernel.Pwrite(device, (nint)(&pasid), 4, 0x10));
+        Assert.Equal(4, Kernel.Pwrite(device, (nint)(&command), 4, 0x14));
+        Assert.Equal(4, Kernel.Pread(device, (nint)(&status), 4, 0x18));
+        Assert.Equal(8, Kernel.Pread(device, (nint)(&read), 8, 0x08));
+        result = read;
+        return status;
+    }
 
     /// <summary>A device that is bound, with the cookie given.</summary>
     public int OpenBound(string address, int iommu, ulong cookie)
