@@ -6,6 +6,11 @@ namespace NvmeDriver;
 [StructLayout(LayoutKind.Sequential, Size = 64)]
 internal struct NvmeCommand
 {
+    public const byte Flush = 0, Write = 1, Read = 2;
+
+    /// <summary>The data pointer is an SGL descriptor (CDW0.PSDT = 01b).</summary>
+    public const byte UsesSgl = 0x40;
+
     public byte Opcode;
     public byte Flags;
     public ushort Id;
@@ -15,14 +20,4 @@ internal struct NvmeCommand
     public ulong Prp1;
     public ulong Prp2;
     public uint Dw10, Dw11, Dw12, Dw13, Dw14, Dw15;
-}
-
-/// <summary>A command ended with an error.</summary>
-/// <param name="opcode">The command.</param>
-/// <param name="status">Status code type &lt;&lt; 8 | status code (NVMe 1.4 section 4.6.1).</param>
-public sealed class NvmeException(byte opcode, int status)
-    : IOException($"NVMe command 0x{opcode:x2} ended with status 0x{status:x3} (type {status >> 8}, code 0x{status & 0xff:x2}).")
-{
-    /// <summary>Status code type &lt;&lt; 8 | status code.</summary>
-    public int Status { get; } = status;
 }

@@ -6,63 +6,79 @@ using IommuFd.Sysfs;
 namespace NvmeDriver;
 
 /// <summary>
-/// A driver for an NVM Express controller and its first namespace: one I/O queue pair, transfers of one block to 1 MiB from and to <see cref="Buffer"/>. It runs
-/// unchanged on the simulator, on QEMU and on hardware. Not for use by several threads.
+/// A driver for an NVM Express controller and its first namespace: queue pairs that transfer from 512 bytes on, by PRP lists or SGLs, polling or by interrupt.
+/// It runs unchanged on the simulator, on QEMU and on hardware.
 /// </summary>
-public sealed class NvmeDevice : IDisposable
+public sealed partial class NvmeDevice : IDisposable
 {
-    /// <summary>Bytes of <see cref="Buffer"/>.</summary>
-    public const int BufferSize = 1 << 20;
+    /// <summary>The largest part of a transfer that one command carries, if the controller takes as much.</summary>
+    public const int LargestCommand = 1 << 20;
 
-    private const ulong Capabilities = 0x00, Configuration = 0x14, Status = 0x1c, AdminSizes = 0x24, AdminSubmission = 0x28, AdminCompletion = 0x30;
     private const int PageSize = 4096;
     private readonly Stack<IDisposable> _owned = new();
+    private readonly IommuHost _host;
+    private readonly Mapping _page;
     private readonly Bar _registers;
-    private readonly Mapping _mapping, _list;
-    private readonly NvmeQueue _admin, _io;
-    private readonly int _largest;
+    private readonly Doorbells _doorbells;
+    private readonly NvmeQueue _admin;
+    private readonly NvmeQueue[] _queues;
+    private readonly NvmeOptions _options;
+    private readonly List<Task> _reapers = [];
+    private (DmaBuffer Shadow, DmaBuffer Events, ulong ShadowIova, ulong EventsIova)? _doorbellPages;
+    private int _disposed;
 
     /// <summary>Opens the controller, which is bound to a VFIO driver, and makes it ready.</summary>
     /// <param name="host">The machine.</param>
     /// <param name="address">The device.</param>
+    /// <param name="options">How it is used; null for one queue pair with interrupts.</param>
     /// <exception cref="IommuFdException">The device cannot be opened, bound or attached.</exception>
     /// <exception cref="NvmeException">The controller refuses a command.</exception>
-    public NvmeDevice(IommuHost host, PciAddress address)
+    /// <exception cref="IOException">The controller does not become ready.</exception>
+    public NvmeDevice(IommuHost host, PciAddress address, NvmeOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(host);
+        _host = host;
+        _options = options ?? new NvmeOptions();
+        ArgumentOutOfRangeException.ThrowIfNegativeOrZero(_options.Queues, nameof(options));
+        if (_options.Depth is < 1 or > 1023)
+            throw new ArgumentOutOfRangeException(nameof(options), _options.Depth, "A queue pair holds 1 to 1023 commands.");
         try
         {
             IommuContext context = Own(host.OpenContext());
             BoundDevice device = Own(host.OpenDevice(address).Bind(context, cookie: address.RequesterId));
-            IoAddressSpace space = Own(context.CreateAddressSpace());
-            _ = Own(device.Attach(space));
-            Mapping Memory(ulong length) => Own(space.Map(Own(host.AllocateBuffer(length)), DmaAccess.ReadWrite));
-            _mapping = Memory(BufferSize);
-            _list = Memory(PageSize);
-            Mapping admin = Memory(NvmeQueue.MemorySize), io = Memory(NvmeQueue.MemorySize);
-            Own(device.OpenConfigSpace()).EnableBusMaster();
+            Space = Own(context.CreateAddressSpace());
+            _ = Own(device.Attach(Space));
+            _page = AllocateMemory(PageSize);
+            ConfigSpace config = Own(device.OpenConfigSpace());
+            if (config.Read32(8) >> 8 is uint kind and not 0x010802)
+                throw new IOException($"{address} is not an NVMe controller: its class is 0x{kind:x6}.");
+            config.EnableBusMaster();
             _registers = Own(device.OpenBar(0));
-            InterruptSet interrupts = Own(device.EnableInterrupts(InterruptKind.Msix, 2));
 
-            Enable(false);
-            _admin = new NvmeQueue(_registers, admin, 0, null);
-            _registers.Write32(AdminSizes, (NvmeQueue.Entries - 1) | (NvmeQueue.Entries - 1) << 16);
-            _registers.Write64(AdminSubmission, _admin.Submission);
-            _registers.Write64(AdminCompletion, _admin.Completion);
-            Enable(true);
+            ulong capabilities = _registers.Read64(NvmeRegister.Capabilities);
+            if ((capabilities >> 48 & 15) != 0)
+                throw new IOException("The controller has no pages of 4 KiB.");
+            int entries = Math.Min(_options.Depth + 1, (int)(capabilities & 0xffff) + 1);
+            _doorbells = new Doorbells(_registers, 4 << (int)(capabilities >> 32 & 15));
+            _admin = MakeQueue(0, 32);
+            int vectors = _options.Interrupts ? (int)Math.Min(device.Calls.GetIrqInfo(InterruptKind.Msix).Count, 1u + (uint)_options.Queues) : 1;
+            InterruptSet interrupts = Own(device.EnableInterrupts(InterruptKind.Msix, vectors));
+            Start();
 
-            ReadOnlySpan<byte> controller = Identify(1, 0);
-            Serial = Encoding.ASCII.GetString(controller.Slice(4, 20)).Trim();
-            Model = Encoding.ASCII.GetString(controller.Slice(24, 40)).Trim();
-            _largest = controller[77] is 0 or > 8 ? BufferSize : Math.Min(BufferSize, PageSize << controller[77]);
-            ReadOnlySpan<byte> first = Identify(0, 1);
-            Blocks = BinaryPrimitives.ReadUInt64LittleEndian(first);
-            BlockSize = 1 << first[128 + (4 * (first[26] & 15)) + 2];
+            ReadController();
+            ReadNamespace();
+            int count = Math.Min(_options.Queues, GrantedQueues());
+            count = _options.Interrupts ? Math.Min(count, vectors - 1) : count;
+            if (_options.ShadowDoorbells && _hasShadowDoorbells)
+            {
+                Mapping shadow = AllocateMemory(PageSize), events = AllocateMemory(PageSize);
+                _doorbellPages = (shadow.Buffer, events.Buffer, shadow.Iova, events.Iova);
+            }
 
-            _io = new NvmeQueue(_registers, io, 1, interrupts[1]);
-            _ = _admin.Execute(new NvmeCommand { Opcode = 0x09, Dw10 = 7 });
-            _ = _admin.Execute(new NvmeCommand { Opcode = 0x05, Prp1 = _io.Completion, Dw10 = 1 | (NvmeQueue.Entries - 1) << 16, Dw11 = 3 | 1 << 16 });
-            _ = _admin.Execute(new NvmeCommand { Opcode = 0x01, Prp1 = _io.Submission, Dw10 = 1 | (NvmeQueue.Entries - 1) << 16, Dw11 = 1 | 1 << 16 });
+            _queues = [.. Enumerable.Range(1, count).Select(id => MakeQueue(id, entries))];
+            CreateQueues();
+            for (int i = 0; _options.Interrupts && i < count; i++)
+                _reapers.Add(ReapAsync(_queues[i], interrupts[i + 1]));
         }
         catch
         {
@@ -71,116 +87,112 @@ public sealed class NvmeDevice : IDisposable
         }
     }
 
-    /// <summary>The controller's serial number.</summary>
-    public string Serial { get; }
+    /// <summary>The device's address space, for memory that is mapped by the caller.</summary>
+    public IoAddressSpace Space { get; }
 
-    /// <summary>The controller's model.</summary>
-    public string Model { get; }
+    /// <summary>The queue pairs.</summary>
+    public IReadOnlyList<NvmeQueue> Queues => _queues;
 
-    /// <summary>Blocks of the namespace.</summary>
-    public ulong Blocks { get; }
+    /// <summary>True when data is described by SGL descriptors.</summary>
+    public bool UsesSgl => _options.Sgl && HasSgl;
 
-    /// <summary>Bytes of a block.</summary>
-    public int BlockSize { get; }
+    /// <summary>True when shadow doorbells are in use.</summary>
+    public bool UsesShadowDoorbells => _doorbellPages is not null;
 
-    /// <summary>What is written and where reads arrive: 1 MiB.</summary>
-    public DmaBuffer Buffer => _mapping.Buffer;
+    /// <summary>Register writes that shadow doorbells saved.</summary>
+    public long DoorbellsSaved => _doorbells.Saved;
 
-    /// <summary>Reads blocks into the beginning of <see cref="Buffer"/>, polling.</summary>
-    /// <param name="block">The first block.</param>
-    /// <param name="length">Bytes, a multiple of the block's size, at most 1 MiB.</param>
-    public void Read(ulong block, int length) => Transfer(0x02, block, length);
+    /// <summary>Memory for transfers, mapped for the device; it goes with this driver unless it is disposed before.</summary>
+    /// <param name="length">Bytes.</param>
+    /// <exception cref="IommuFdException">There is no memory, or it cannot be pinned.</exception>
+    public Mapping AllocateMemory(ulong length) => Own(Space.Map(Own(_host.AllocateBuffer(length)), DmaAccess.ReadWrite));
 
-    /// <summary>Writes the beginning of <see cref="Buffer"/> to blocks, polling.</summary>
-    /// <inheritdoc cref="Read"/>
-    public void Write(ulong block, int length) => Transfer(0x01, block, length);
+    /// <summary>
+    /// Resets the controller and makes it ready again with the same queues. What was under way ends with an <see cref="IOException"/>; what it did is not known.
+    /// </summary>
+    /// <exception cref="IOException">The controller does not become ready.</exception>
+    public void Reset()
+    {
+        ObjectDisposedException.ThrowIf(_disposed != 0, this);
+        Enable(false);
+        _doorbells.UseShadow(null, null);
+        foreach (NvmeQueue queue in _queues.Prepend(_admin))
+            queue.Restart(new IOException($"Queue {queue.Id}: the controller was reset."));
+        Start();
+        CreateQueues();
+    }
 
-    /// <summary>As <see cref="Read"/>, waiting for the interrupt.</summary>
-    public ValueTask ReadAsync(ulong block, int length, CancellationToken cancellation = default) => TransferAsync(0x02, block, length, cancellation);
-
-    /// <summary>As <see cref="Write"/>, waiting for the interrupt.</summary>
-    public ValueTask WriteAsync(ulong block, int length, CancellationToken cancellation = default) => TransferAsync(0x01, block, length, cancellation);
-
-    /// <summary>What was written is durable when this returns.</summary>
-    public void Flush() => _ = _io.Execute(new NvmeCommand { Opcode = 0x00, Namespace = 1 });
-
-    /// <inheritdoc/>
+    /// <summary>Stops the controller and gives everything back. What is under way ends with <see cref="ObjectDisposedException"/>. Safe to repeat, from any thread.</summary>
     public void Dispose()
     {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
         // The controller stops before the memory of its queues goes.
+        if (_admin is not null)
+            Fail(new ObjectDisposedException(nameof(NvmeDevice)));
+        while (_owned.TryPop(out IDisposable? owned))
+            owned.Dispose();
+        Task.WaitAll([.. _reapers]);
+    }
+
+    /// <summary>Stops the controller, if it still listens, and ends all that is under way.</summary>
+    internal void Fail(Exception failure)
+    {
         try
         {
-            if (_admin is not null)
-                Enable(false);
+            Enable(false);
         }
-        finally
+        catch (Exception inner) when (inner is IOException or IommuFdException or ObjectDisposedException)
         {
-            while (_owned.TryPop(out IDisposable? owned))
-                owned.Dispose();
+            // It is gone, or does not listen: bus mastering ends with the binding.
         }
+
+        foreach (NvmeQueue queue in (_queues ?? []).Prepend(_admin))
+            queue.Stop(failure);
     }
 
-    private void Transfer(byte opcode, ulong block, int length)
+    /// <summary>Ends all that is under way when the controller is gone or has given up.</summary>
+    internal void CheckAlive()
     {
-        Check(length);
-        for (int done = 0; done < length; done += _largest)
-            _ = _io.Execute(Command(opcode, block, done, Math.Min(_largest, length - done)));
-    }
-
-    private async ValueTask TransferAsync(byte opcode, ulong block, int length, CancellationToken cancellation)
-    {
-        Check(length);
-        for (int done = 0; done < length; done += _largest)
-            _ = await _io.ExecuteAsync(Command(opcode, block, done, Math.Min(_largest, length - done)), cancellation).ConfigureAwait(false);
-    }
-
-    private void Check(int length)
-    {
-        if (length <= 0 || length > BufferSize || length % BlockSize != 0)
-            throw new ArgumentOutOfRangeException(nameof(length), length, $"A transfer is a multiple of {BlockSize} bytes, at most {BufferSize}.");
-    }
-
-    // One page is in PRP1, a second one in PRP2, more are in a list (NVMe 1.4 section 4.3).
-    private NvmeCommand Command(byte opcode, ulong block, int offset, int length)
-    {
-        ulong first = block + (ulong)(offset / BlockSize), data = _mapping.Iova + (ulong)offset;
-        int pages = (length + PageSize - 1) / PageSize;
-        for (int i = 1; i < pages && pages > 2; i++)
-            _list.Buffer.At<ulong>((ulong)(i - 1) * 8) = data + (ulong)(i * PageSize);
-        return new NvmeCommand
+        Exception failure;
+        try
         {
-            Opcode = opcode,
-            Namespace = 1,
-            Prp1 = data,
-            Prp2 = pages switch { 1 => 0, 2 => data + PageSize, _ => _list.Iova },
-            Dw10 = (uint)first,
-            Dw11 = (uint)(first >> 32),
-            Dw12 = (uint)(length / BlockSize) - 1,
-        };
-    }
-
-    private ReadOnlySpan<byte> Identify(uint what, uint space)
-    {
-        _ = _admin.Execute(new NvmeCommand { Opcode = 0x06, Namespace = space, Prp1 = _mapping.Iova, Dw10 = what });
-        return Buffer.Slice(0, PageSize);
-    }
-
-    private void Enable(bool on)
-    {
-        // Entries of 64 and 16 bytes, pages of 4 KiB. CAP.TO is the time that the controller may take, in 500 ms.
-        _registers.Write32(Configuration, on ? 4u << 20 | 6u << 16 | 1 : 0);
-        long end = Environment.TickCount64 + 500 + (500 * (long)(_registers.Read64(Capabilities) >> 24 & 0xff));
-        for (uint status; ((status = _registers.Read32(Status)) & 1) != (on ? 1u : 0); Thread.Sleep(1))
+            uint status = _registers.Read32(NvmeRegister.Status);
+            if (status != uint.MaxValue && (status & 2) == 0)
+                return;
+            failure = new IOException(status == uint.MaxValue ? "The controller is gone: its registers read as ones." : $"The controller reports a fatal status: CSTS is 0x{status:x}.");
+        }
+        catch (Exception gone) when (gone is IommuFdException or ObjectDisposedException)
         {
-            if ((on && (status & 2) != 0) || Environment.TickCount64 > end)
-                throw new IOException($"The controller does not become {(on ? "ready" : "idle")}: CSTS is 0x{status:x}.");
+            failure = gone;
+        }
+
+        Fail(failure);
+    }
+
+    private static async Task ReapAsync(NvmeQueue queue, Interrupt interrupt)
+    {
+        try
+        {
+            while (true)
+            {
+                _ = await interrupt.WaitAsync().ConfigureAwait(false);
+                _ = queue.Poll();
+            }
+        }
+        catch (ObjectDisposedException)
+        {
+            // The interrupts were turned off.
         }
     }
+
+    private NvmeQueue MakeQueue(int id, int entries) => new(this, _doorbells, AllocateMemory(NvmeQueue.MemorySize(entries)), id, entries);
 
     private T Own<T>(T owned)
         where T : IDisposable
     {
-        _owned.Push(owned);
+        lock (_owned)
+            _owned.Push(owned);
         return owned;
     }
 }

@@ -40,6 +40,7 @@ public sealed unsafe partial class NvmeController
                     return NvmeStatus.TooManyAsyncEvents;
                 _eventCommands[_eventCount++] = command->Id;
                 return -1;
+            case 0x7c: return ConfigureDoorbells(command);
             default: return NvmeStatus.InvalidOpcode;
         }
     }
@@ -129,6 +130,7 @@ public sealed unsafe partial class NvmeController
                 Encoding.ASCII.GetBytes("1.0", page[64..]);
                 page[77] = TransferShift;
                 BinaryPrimitives.WriteUInt32LittleEndian(page[80..], 0x0001_0400);
+                page[257] = 1; // doorbell buffer config
                 page[258] = 3;
                 page[259] = EventLimit - 1;
                 page[260] = 3;
@@ -138,7 +140,7 @@ public sealed unsafe partial class NvmeController
                 BinaryPrimitives.WriteUInt32LittleEndian(page[516..], 1);
                 BinaryPrimitives.WriteUInt16LittleEndian(page[520..], 0x0c); // write zeroes, dataset management
                 page[525] = 1; // a volatile write cache: flush means something
-                BinaryPrimitives.WriteUInt32LittleEndian(page[536..], 1);
+                BinaryPrimitives.WriteUInt32LittleEndian(page[536..], 1 | 1 << 16); // any alignment and length, bit buckets
                 Encoding.ASCII.GetBytes("nqn.2019-08.org.qemu:simulated", page[768..]);
                 break;
             case 2 when command->Namespace < 0xffff_fffe:

@@ -2,7 +2,7 @@ using IommuFd.HwSim.Units;
 
 namespace IommuFd.HwSim.Devices.Nvme;
 
-// The NVM command set (NVMe 1.4 chapter 6) and the data pointers (sections 4.3 and 4.4).
+// The NVM command set (NVMe 1.4 chapter 6) and physical region pages (section 4.3).
 public sealed unsafe partial class NvmeController
 {
     /// <summary>Largest transfer, as a power of two of 4 KiB pages (MDTS).</summary>
@@ -62,15 +62,9 @@ public sealed unsafe partial class NvmeController
     {
         0 => Prp(command->Prp1, command->Prp2, bytes, length, toHost),
         1 => Sgl(command->Prp1, command->Prp2, bytes, length, toHost),
+        2 => NvmeStatus.SglDescriptorType, // a segment in place of the metadata pointer
         _ => NvmeStatus.InvalidField,
     };
-
-    private int Sgl(ulong address, ulong descriptor, byte* bytes, ulong length, bool toHost)
-    {
-        if (descriptor >> 56 != 0)
-            return NvmeStatus.SglDescriptorType;
-        return (uint)descriptor < length ? NvmeStatus.SglLength : Move(address, bytes, length, toHost);
-    }
 
     private int Prp(ulong first, ulong second, byte* bytes, ulong length, bool toHost)
     {

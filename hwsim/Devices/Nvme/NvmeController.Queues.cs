@@ -59,14 +59,21 @@ public sealed unsafe partial class NvmeController
     private bool IsFull(int queue)
     {
         ref CompletionQueue completion = ref _completion[queue];
-        return (completion.Tail + 1) % completion.Size == completion.Head;
+        uint next = (completion.Tail + 1) % completion.Size;
+        if (next == completion.Head)
+            UpdateHead(queue);
+        return next == completion.Head;
     }
 
     private void Work(int queue)
     {
         ref SubmissionQueue submission = ref _submission[queue];
-        while (submission.Size != 0 && submission.Head != submission.Tail && !IsFull(submission.Completion))
+        while (submission.Size != 0)
         {
+            if (submission.Head == submission.Tail)
+                UpdateTail(queue);
+            if (submission.Head == submission.Tail || IsFull(submission.Completion))
+                return;
             NvmeCommand command;
             // SAFETY: the command is 64 bytes on this stack.
             if (DmaRead(submission.Base + (64UL * submission.Head), &command, 64) != DmaStatus.Success)
@@ -109,9 +116,13 @@ public sealed unsafe partial class NvmeController
         if (!completion.Interrupts)
             return;
         if (MsixEnabled)
+        {
             RaiseInterrupt(completion.Vector);
-        else
-            UpdateLine();
+            return;
+        }
+
+        UpdateHead(target); // the line falls with the head, so the host has to ring for it
+        UpdateLine();
     }
 
     // The line is asserted while a queue on an unmasked vector has entries that the host has not taken.

@@ -6,8 +6,8 @@ namespace IommuFd.HwSim.Devices.Nvme;
 /// An NVM Express 1.4 controller with the identification of QEMU's (1b36:0010): one namespace of 512-byte blocks, 64 I/O queue pairs, an MSI-X vector for each queue.
 /// </summary>
 /// <remarks>
-/// A command is executed when the doorbell write that announces it is made. Does not model: SGL segments (only a data block in the command), metadata, shadow
-/// doorbells, controller memory buffers, namespace management, firmware update, formatting, sanitizing, security, reservations, fused commands, weighted
+/// A command is executed when the doorbell write that announces it is made. Does not model: metadata, shadow doorbells of the admin queue,
+/// keyed SGL descriptors, controller memory buffers, namespace management, firmware update, formatting, sanitizing, security, reservations, fused commands, weighted
 /// arbitration, interrupt coalescing, queues that are not contiguous. Such a command ends with the status that the specification has for an unsupported one.
 /// </remarks>
 public sealed unsafe partial class NvmeController : PciDevice, IDisposable
@@ -112,6 +112,7 @@ public sealed unsafe partial class NvmeController : PciDevice, IDisposable
         _configuration = value & 0x00ff_fff1;
         if (was && !enabled)
         {
+            (_shadow, _eventIndex) = (0, 0);
             Disable();
         }
         else if (!was && enabled)

@@ -7,7 +7,7 @@ using Xunit;
 namespace HwSim.Tests.Devices;
 
 /// <summary>The controller against NVM Express 1.4, with the admin queue at 16 MiB and data behind it.</summary>
-public sealed class NvmeControllerTests : IDisposable
+public sealed partial class NvmeControllerTests : IDisposable
 {
     private const ulong Submission = 0x100_0000, Completion = 0x100_1000, Data = 0x100_4000;
     private readonly PhysicalMemory _memory = new(new PhysicalMemoryOptions { ArenaBase = 0x100_0000, ArenaSize = 2 << 20 });
@@ -36,13 +36,14 @@ public sealed class NvmeControllerTests : IDisposable
     private void Enable() => Write(0x14, 0x0046_0001);
 
     // Executes an admin command; the status with its type.
-    private unsafe uint Admin(byte opcode, uint dw10 = 0, uint dw11 = 0, uint space = 0, ulong prp1 = Data)
+    private unsafe uint Admin(byte opcode, uint dw10 = 0, uint dw11 = 0, uint space = 0, ulong prp1 = Data, ulong prp2 = 0)
     {
         uint* entry = stackalloc uint[16];
         new Span<uint>(entry, 16).Clear();
         entry[0] = opcode | 0x77_0000u;
         entry[1] = space;
         *(ulong*)(entry + 6) = prp1;
+        *(ulong*)(entry + 8) = prp2;
         entry[10] = dw10;
         entry[11] = dw11;
         NoIommuUnit bus = new(_memory);
