@@ -87,9 +87,10 @@ vm_image() {
     cp "$VM"/guest/* "$root/app/"
     printf '#!/bin/sh\nexec dotnet exec /app/vfio/vfio.dll "$@"\n' >"$root/bin/vfio"
     printf '#!/bin/sh\nexec dotnet exec /app/conformance/Conformance.dll "$@"\n' >"$root/bin/conformance"
+    printf '#!/bin/sh\nexec dotnet exec /app/conformance/NvmeDriver.dll "$@"\n' >"$root/bin/nvme-driver"
     mv "$root/app/init" "$root/init"
     chmod -R a+rX "$root"
-    chmod a+x "$root/init" "$root"/bin/{vfio,conformance}
+    chmod a+x "$root/init" "$root"/bin/{vfio,conformance,nvme-driver}
     mkfs.erofs -x-1 "$WORK/image" "$root" >"$WORK/erofs.log" 2>&1 || { cat "$WORK/erofs.log" >&2; die "mkfs.erofs failed"; }
     rm -rf "$root"
 }

@@ -135,9 +135,10 @@ public sealed class NvmeDriverTests : IDisposable
     {
         NvmeDevice nvme = Open(new NvmeOptions { Queues = 4, Depth = 8 });
         Assert.Equal(4, nvme.Queues.Count);
+        Mapping[] buffers = [.. nvme.Queues.Select(_ => nvme.AllocateMemory(16384))];
         await Task.WhenAll(nvme.Queues.Select(queue => Task.Run(async () =>
         {
-            Mapping memory = nvme.AllocateMemory(16384);
+            Mapping memory = buffers[queue.Id - 1];
             ulong first = (ulong)queue.Id * 4096;
             for (uint i = 0; i < 20; i++)
             {
