@@ -3,13 +3,6 @@ using Libc = IommuFd.Native.Libc;
 
 namespace IommuFd.HwSim.Devices;
 
-/// <summary>A device with BARs that are plain memory: they can be mmapped, because no register's side effect is lost.</summary>
-internal interface IDeviceMemory
-{
-    /// <summary>The memory of a BAR, or null when the BAR has registers.</summary>
-    DeviceMemory? BarMemory(int bar);
-}
-
 /// <summary>Memory of a device, behind a memfd: a user's mapping, the device model and pread(2) see the same bytes.</summary>
 internal sealed unsafe class DeviceMemory : IDisposable
 {

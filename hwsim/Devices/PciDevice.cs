@@ -13,6 +13,7 @@ public abstract partial class PciDevice
     private readonly Lock _gate;
     private readonly PciBar?[] _bars = new PciBar?[6];
     private byte[]? _resetConfig;
+    private bool _mayMapRegisters;
 
     /// <summary>A function without BARs and capabilities; derived classes add theirs.</summary>
     /// <param name="identity">Its identification.</param>
@@ -69,10 +70,12 @@ public abstract partial class PciDevice
     {
         lock (_gate)
         {
+            _ = Polled?.Take();
             _resetConfig ??= Config.Save();
             Config.Write(offset, bytes, value);
             OnConfigWritten(offset, bytes);
             UpdateInterrupts();
+            Polled?.Publish();
         }
     }
 
@@ -87,7 +90,12 @@ public abstract partial class PciDevice
         if (!Answers(bar, offset, bytes))
             return ones;
         lock (_gate)
-            return (IsMsixTable(bar, offset) ? ReadMsix(offset, bytes) : OnReadBar(bar, offset, bytes)) & ones;
+        {
+            _ = Polled?.Take();
+            var value = (IsMsixTable(bar, offset) ? ReadMsix(offset, bytes) : OnReadBar(bar, offset, bytes)) & ones;
+            Polled?.Publish();
+            return value;
+        }
     }
 
     /// <summary>Software writes a BAR; nothing happens where nothing answers.</summary>
@@ -101,10 +109,12 @@ public abstract partial class PciDevice
             return;
         lock (_gate)
         {
+            _ = Polled?.Take();
             if (IsMsixTable(bar, offset))
                 WriteMsix(offset, bytes, value);
             else
                 OnWriteBar(bar, offset, bytes, bytes >= 8 ? value : value & ((1UL << (8 * bytes)) - 1));
+            Polled?.Publish();
         }
     }
 
@@ -113,12 +123,40 @@ public abstract partial class PciDevice
     {
         lock (_gate)
         {
+            _ = Polled?.Take();
             if (_resetConfig != null)
                 Config.Restore(_resetConfig);
             ResetInterrupts();
             OnReset();
+            Polled?.Publish();
         }
     }
+
+    /// <summary>The registers of a BAR can be mapped from now on, if the model is made for it.</summary>
+    /// <returns>False when it is not.</returns>
+    internal bool AllowMapping(int bar) => _mayMapRegisters = this is IPolledRegisters registers && registers.PolledBar == bar;
+
+    /// <summary>True when a BAR can be mapped.</summary>
+    internal virtual bool IsMappable(int bar) => _mayMapRegisters && this is IPolledRegisters registers && registers.PolledBar == bar;
+
+    /// <summary>The memory that a program maps instead of a BAR; null when it cannot.</summary>
+    internal virtual DeviceMemory? MapBar(int bar)
+    {
+        lock (_gate)
+        {
+            if (!IsMappable(bar))
+                return null;
+            Polled ??= new PolledBar((IPolledRegisters)this, _gate, () => MemoryEnabled);
+            Polled.Start();
+            return Polled.Memory;
+        }
+    }
+
+    /// <summary>No program has a BAR mapped any more.</summary>
+    internal void StopPolling() => Polled?.Stop();
+
+    /// <summary>The registers that are mapped.</summary>
+    private protected PolledBar? Polled { get; private set; }
 
     /// <summary>The device reads memory by DMA.</summary>
     /// <param name="iova">First address.</param>

@@ -7,7 +7,7 @@ namespace IommuFd.HwSim.Devices;
 /// what is written to them, the others read as zero.
 /// </summary>
 /// <remarks>Does not model: any register. It raises no interrupt and does no DMA.</remarks>
-internal sealed class PlainFunction : PciDevice, IDeviceMemory, IDisposable
+internal sealed class PlainFunction : PciDevice, IDisposable
 {
     private readonly DeviceMemory?[] _memory = new DeviceMemory?[6];
     private readonly bool[] _isMemory = new bool[6];
@@ -47,7 +47,10 @@ internal sealed class PlainFunction : PciDevice, IDeviceMemory, IDisposable
     }
 
     /// <inheritdoc/>
-    public DeviceMemory? BarMemory(int bar)
+    internal override bool IsMappable(int bar) => _isMemory[bar];
+
+    /// <inheritdoc/>
+    internal override DeviceMemory? MapBar(int bar)
     {
         lock (Gate)
         {
@@ -59,10 +62,10 @@ internal sealed class PlainFunction : PciDevice, IDeviceMemory, IDisposable
     public void Dispose() => Array.ForEach(_memory, static memory => memory?.Dispose());
 
     /// <inheritdoc/>
-    protected override ulong OnReadBar(int bar, ulong offset, int bytes) => BarMemory(bar)?.Read(offset, bytes) ?? 0;
+    protected override ulong OnReadBar(int bar, ulong offset, int bytes) => MapBar(bar)?.Read(offset, bytes) ?? 0;
 
     /// <inheritdoc/>
-    protected override void OnWriteBar(int bar, ulong offset, int bytes, ulong value) => BarMemory(bar)?.Write(offset, bytes, value);
+    protected override void OnWriteBar(int bar, ulong offset, int bytes, ulong value) => MapBar(bar)?.Write(offset, bytes, value);
 
     /// <inheritdoc/>
     protected override void OnReset() => Array.ForEach(_memory, static memory => memory?.Clear());

@@ -1,3 +1,4 @@
+using IommuFd.HwSim.Devices;
 using IommuFd.HwSim.Kernel;
 using IommuFd.Native;
 using Libc = IommuFd.Native.Libc;
@@ -30,6 +31,7 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
     private readonly List<ulong> _held = [];
     private Shared[] _shared = [];
     private ulong _pins;
+    private DevicePages? _withDevices;
     private int _memory = -1;
 
     /// <summary>The memory of <paramref name="process"/>.</summary>
@@ -83,7 +85,12 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
     }
 
     /// <inheritdoc/>
-    public int Pin(ulong address, ulong length, bool writable)
+    public IPageSource WithDevices => _withDevices ??= new DevicePages(this);
+
+    /// <inheritdoc/>
+    public int Pin(ulong address, ulong length, bool writable) => Pin(address, length, writable, withDevices: false);
+
+    private int Pin(ulong address, ulong length, bool writable, bool withDevices)
     {
         if (Faults.MustFail())
         {
@@ -100,7 +107,8 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
         {
             for (var at = address; at < end;)
             {
-                if (!_areas.Find(at, out var area) || !area.IsReadable || (writable && !area.IsWritable))
+                // A BAR that is mapped (its file's offsets tell) has no pages that could be pinned.
+                if (!_areas.Find(at, out var area) || !area.IsReadable || (writable && !area.IsWritable) || (!withDevices && area.IsShared && area.Offset >= DeviceMemory.MapBias))
                 {
                     return -Errno.EFAULT;
                 }
@@ -200,6 +208,17 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
 
         pieces.Sort(static (a, b) => a.First.CompareTo(b.First));
         Volatile.Write(ref _shared, [.. pieces]);
+    }
+
+    private sealed class DevicePages(ForeignMemory memory) : IPageSource
+    {
+        public SimulatedProcess Process => memory.Process;
+
+        public int Pin(ulong address, ulong length, bool writable) => memory.Pin(address, length, writable, withDevices: true);
+
+        public void Unpin(ulong address, ulong length) => memory.Unpin(address, length);
+
+        public nint HostAddress(ulong address, ref ulong length) => memory.HostAddress(address, ref length);
     }
 
     private readonly record struct Shared(ulong First, ulong End, ulong Token);

@@ -13,7 +13,21 @@ internal static class DeviceModels
     /// <param name="function">The function.</param>
     /// <param name="physical">The physical function of a virtual one.</param>
     /// <exception cref="TopologyException">There is no such model, or a property of it means nothing.</exception>
-    public static PciDevice Create(FunctionTopology function, PciDevice? physical) => function.Model switch
+    public static PciDevice Create(FunctionTopology function, PciDevice? physical)
+    {
+        PciDevice device = Model(function, physical);
+        foreach (BarTopology bar in function.Bars)
+        {
+            if (bar.IsPolled && !device.AllowMapping(bar.Index))
+            {
+                throw new TopologyException($"function {function.Address}: the registers of BAR {bar.Index} cannot be polled; only those of BAR 0 of 'igb' can");
+            }
+        }
+
+        return device;
+    }
+
+    private static PciDevice Model(FunctionTopology function, PciDevice? physical) => function.Model switch
     {
         null => new PlainFunction(function),
         "edu" => new EduDevice(Number(function, "dma_mask", (1UL << 28) - 1)),

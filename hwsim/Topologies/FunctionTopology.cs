@@ -109,4 +109,7 @@ public sealed record BarTopology
 
     /// <summary>True when the BAR is plain memory that may be mmapped: no side effect of a register is lost.</summary>
     public bool Memory { get; init; }
+
+    /// <summary>True when the BAR's registers may be mmapped: the program gets memory that a thread of the device compares with them (<c>"mmap": "polled"</c>).</summary>
+    public bool IsPolled { get; init; }
 }

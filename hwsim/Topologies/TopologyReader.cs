@@ -123,7 +123,7 @@ internal static class TopologyReader
 
     private static BarTopology ReadBar(Place at)
     {
-        at.Only("index", "kind", "size", "address", "memory");
+        at.Only("index", "kind", "size", "address", "memory", "mmap");
         string kind = at.Text("kind") ?? "memory32";
         ulong size = at.Number("size", ulong.MaxValue) ?? throw at.Missing("size");
         if (!ulong.IsPow2(size) || size < 4)
@@ -138,6 +138,12 @@ internal static class TopologyReader
             Size = size,
             Address = at.Number("address", ulong.MaxValue) ?? 0,
             Memory = at.Flag("memory") ?? false,
+            IsPolled = at.Text("mmap") switch
+            {
+                null => false,
+                "polled" => true,
+                string other => throw new TopologyException($"{at.Name}: 'mmap' is '{other}'; it is polled, or not there"),
+            },
         };
     }
 

@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
@@ -26,7 +27,11 @@ public sealed unsafe class IoTlb
     private readonly Lock _gate = new();
     private int _generation;
     private readonly int _count;
+    private readonly int _groupLg2;
     private readonly Entry* _entries;
+
+    // A bit for each group of entries that may hold one: mapping page by page with caching mode invalidates as often, and mostly there is nothing.
+    private ulong _used;
 
     /// <summary>An empty cache.</summary>
     /// <param name="entriesLg2">log2 of the number of entries, at most 20; -1 for a cache that keeps nothing.</param>
@@ -34,6 +39,7 @@ public sealed unsafe class IoTlb
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(entriesLg2, 20);
         _count = entriesLg2 < 0 ? 0 : 1 << entriesLg2;
+        _groupLg2 = Math.Max(0, entriesLg2 - 6);
         _entries = (Entry*)NativeMemory.AllocZeroed((nuint)Math.Max(1, _count), (nuint)sizeof(Entry));
     }
 
@@ -82,11 +88,13 @@ public sealed unsafe class IoTlb
         if (_count == 0)
             return;
         var value = (output & 0x00FF_FFFF_FFFF_F000) | ((ulong)sizeLg2 << 4) | ((ulong)allowed & 15);
-        var entry = _entries + Index(space, address);
+        var index = Index(space, address);
+        var entry = _entries + index;
         lock (_gate)
         {
             if (generation != _generation)
                 return;
+            _used |= 1UL << (index >> _groupLg2);
             Volatile.Write(ref entry->Value, value);
             Volatile.Write(ref entry->PageTag, (address >> 12) ^ value);
             Volatile.Write(ref entry->SpaceTag, (space | Valid) ^ Mix(address >> 12) ^ value);
@@ -99,6 +107,7 @@ public sealed unsafe class IoTlb
         lock (_gate)
         {
             _generation++;
+            _used = 0;
             new Span<Entry>(_entries, _count).Clear();
         }
     }
@@ -106,18 +115,7 @@ public sealed unsafe class IoTlb
     /// <summary>Removes all entries of the spaces that match.</summary>
     /// <param name="space">Value to compare with.</param>
     /// <param name="mask">Which bits of the space are compared.</param>
-    public void Remove(ulong space, ulong mask)
-    {
-        lock (_gate)
-        {
-            _generation++;
-            for (var entry = _entries; entry < _entries + _count; entry++)
-            {
-                if (Matches(entry, space, mask))
-                    *entry = default;
-            }
-        }
-    }
+    public void Remove(ulong space, ulong mask) => Remove(space, mask, 0, ulong.MaxValue);
 
     /// <summary>Removes the entries of the spaces that match whose page has an address in the range.</summary>
     /// <param name="space">Value to compare with.</param>
@@ -129,14 +127,25 @@ public sealed unsafe class IoTlb
         lock (_gate)
         {
             _generation++;
-            for (var entry = _entries; entry < _entries + _count; entry++)
+            for (var groups = _used; groups != 0; groups &= groups - 1)
             {
-                if (!Matches(entry, space, mask))
-                    continue;
-                var page = (entry->PageTag ^ entry->Value) << 12;
-                var inPage = (1UL << (int)(entry->Value >> 4 & 63)) - 1;
-                if ((page & ~inPage) <= last && (page | inPage) >= first)
-                    *entry = default;
+                var group = BitOperations.TrailingZeroCount(groups);
+                var keeps = false;
+                var start = _entries + (group << _groupLg2);
+                for (var entry = start; entry < start + (1 << _groupLg2); entry++)
+                {
+                    if (!Matches(entry, 0, 0))
+                        continue;
+                    var page = (entry->PageTag ^ entry->Value) << 12;
+                    var inPage = (1UL << (int)(entry->Value >> 4 & 63)) - 1;
+                    if (Matches(entry, space, mask) && (page & ~inPage) <= last && (page | inPage) >= first)
+                        *entry = default;
+                    else
+                        keeps = true;
+                }
+
+                if (!keeps)
+                    _used &= ~(1UL << group);
             }
         }
     }

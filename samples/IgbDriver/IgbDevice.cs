@@ -85,6 +85,9 @@ public sealed class IgbDevice : IDisposable
     /// <summary>The station's address.</summary>
     public PhysicalAddress Mac { get; }
 
+    /// <summary>True when registers are accessed as memory, not by pread and pwrite.</summary>
+    public bool HasMappedRegisters => _registers.IsMapped;
+
     /// <summary>True while there is a link.</summary>
     public bool IsLinkUp => (_registers.Read32(Status) & LinkUp) != 0;
 

@@ -16,6 +16,7 @@ public sealed class OtherMachineTests
 
     [Theory(Skip = OnlyTheDefault, SkipUnless = nameof(IsDefault))]
     [InlineData("intel-scalable")]
+    [InlineData("intel-mapped")]
     [InlineData("amd")]
     [InlineData("arm-smmuv3")]
     [InlineData("riscv")]

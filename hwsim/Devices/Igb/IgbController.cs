@@ -12,7 +12,7 @@ namespace IommuFd.HwSim.Devices.Igb;
 /// flow control, time stamps, IPsec, manageability, wake-up, DCA, link security, the flash (BAR 1 reads as zero), SERDES, autonegotiation's time,
 /// arbitration and rate limits, mirroring, flexible and L3/L4 filters, the windows of the virtual functions' registers in BAR 0. What of it software touches is in <see cref="Notes"/>.
 /// </remarks>
-public sealed unsafe partial class IgbController : PciDevice
+public sealed unsafe partial class IgbController : PciDevice, IPolledRegisters, IDisposable
 {
     /// <summary>Queues of each direction.</summary>
     internal const int Queues = 16;
@@ -133,6 +133,9 @@ public sealed unsafe partial class IgbController : PciDevice
             Write(_ioAddress & ~3u, (uint)value);
         }
     }
+
+    /// <inheritdoc/>
+    public void Dispose() => Polled?.Dispose();
 
     /// <inheritdoc/>
     protected override void OnReset() => ResetRegisters(power: true);

@@ -34,7 +34,7 @@ internal sealed unsafe partial class VfioPciDevice
         if (info.size != 0)
         {
             info.flags = Vfio.VFIO_REGION_INFO_FLAG_READ | Vfio.VFIO_REGION_INFO_FLAG_WRITE;
-            if (Memory((int)info.index) is not null)
+            if (Function.Hardware.IsMappable((int)info.index))
             {
                 info.flags |= Vfio.VFIO_REGION_INFO_FLAG_MMAP;
                 if ((int)info.index == MsixBar)
@@ -70,13 +70,10 @@ internal sealed unsafe partial class VfioPciDevice
         long index = offset >> OffsetShift;
         ulong rounded = ((ulong)length + 4095) & ~4095UL;
         return index is < 0 or >= Vfio.VFIO_PCI_ROM_REGION_INDEX || (flags & Native.Libc.MAP_SHARED) == 0
-            || (ulong)(offset & OffsetMask) + rounded > ((Function.Resources[index].Length + 4095) & ~4095UL) ? null : Memory((int)index);
+            || (ulong)(offset & OffsetMask) + rounded > ((Function.Resources[index].Length + 4095) & ~4095UL) ? null : Function.Hardware.MapBar((int)index);
     }
 
     private int MsixBar => Function.Msix == 0 ? -1 : (int)(Function.Read(Function.Msix + PCI_MSIX_TABLE, 4) & 7);
-
-    // The memory behind a BAR that has no registers; only that can be mapped, a register's side effects would be lost.
-    private DeviceMemory? Memory(int bar) => Function.Hardware is IDeviceMemory memory ? memory.BarMemory(bar) : null;
 
     private nint Move(ulong buffer, nuint count, long offset, IUserMemory user, bool write)
     {

@@ -86,6 +86,7 @@ internal sealed partial class VfioPciDevice : VfioDevice
         }
 
         CleanUpDmaBufs();
+        Function.Hardware.StopPolling();
         _lowPower = false;
         Function.ClearMaster();
         Interrupts.DisableAll();

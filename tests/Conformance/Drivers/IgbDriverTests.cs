@@ -110,6 +110,15 @@ public sealed class IgbDriverTests : IDisposable
         }
 
         Assert.Equal((100u, 100u, 0u), _igb.ReadStatistics());
+    }
+
+    [Fact]
+    public void The_counters_are_cleared_by_reading()
+    {
+        TestHost.Need(_t.IsKernel || !_igb.HasMappedRegisters, "reading a simulated device's register in mapped memory has no effect on the device");
+        _igb.Send(Frame(60, 1));
+        Assert.Equal(60, Receive());
+        Assert.Equal((1u, 1u, 0u), _igb.ReadStatistics());
         Assert.Equal((0u, 0u, 0u), _igb.ReadStatistics());
     }
 
