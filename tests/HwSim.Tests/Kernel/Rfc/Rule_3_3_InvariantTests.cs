@@ -94,6 +94,14 @@ public sealed unsafe class Rule_3_3_InvariantTests : IDisposable
     }
 
     [Fact]
+    [Trait("rfc", "3.3-5")]
+    public void A_group_that_another_user_has_is_EBUSY()
+    {
+        Assert.Equal(0, _machine.Group(RfcMachine.Edu).ClaimDmaOwner(new object()));
+        Assert.Equal(-Errno.EBUSY, _machine.Bind(_machine.OpenDevice(RfcMachine.Edu), _iommu, 1));
+    }
+
+    [Fact]
     [Trait("rfc", "3.3-6")]
     public void Members_of_a_group_are_on_one_ioasid_or_on_none()
     {
