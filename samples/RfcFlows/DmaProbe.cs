@@ -19,10 +19,10 @@ public interface IDmaProbe : IDisposable
 public static class DmaProbe
 {
     /// <summary>Their names.</summary>
-    public const string Known = "QEMU's educational device 1234:11e8";
+    public const string Known = "QEMU's educational device 1234:11e8, the simulator's PASID test device 1234:a51d";
 
     /// <summary>Whether a device can be made to do DMA.</summary>
-    public static bool Knows(ushort vendor, ushort device) => (vendor, device) is (0x1234, 0x11e8);
+    public static bool Knows(ushort vendor, ushort device) => (vendor, device) is (0x1234, 0x11e8) or (0x1234, 0xa51d);
 
     /// <summary>Takes over a bound device.</summary>
     /// <param name="device">The device.</param>
@@ -38,6 +38,7 @@ public static class DmaProbe
         return (vendor, number) switch
         {
             (0x1234, 0x11e8) => new EduProbe(device, mailbox, mailboxIova),
+            (0x1234, 0xa51d) => new PasidProbe(device),
             _ => throw new NotSupportedException($"The DMA engine of {vendor:x4}:{number:x4} is not known here; known: {Known}."),
         };
     }

@@ -14,15 +14,33 @@ public sealed record FlowMachine(IommuHost Host, ContextKind? Kind, PciAddress D
     /// <summary>Shows how a request is translated, where somebody can see that: device, PASID, IOVA; null where nobody can.</summary>
     public Func<PciAddress, uint?, ulong, IReadOnlyList<string>>? Walk { get; init; }
 
-    /// <summary>Finds two devices whose DMA engine is known, of different groups.</summary>
-    /// <exception cref="InvalidOperationException">There are no two.</exception>
+    /// <summary>A device with PASIDs and page requests.</summary>
+    /// <exception cref="NotSupportedException">The machine has none.</exception>
+    public PciAddress PasidDevice => Pasid ?? throw new NotSupportedException($"{Host.Description} has no device with PASIDs whose DMA engine is known; the simulated machines intel-scalable and rfc have one.");
+
+    /// <summary>The device of <see cref="PasidDevice"/>, or null.</summary>
+    public PciAddress? Pasid { get; init; }
+
+    /// <summary>The devices that a flow needs.</summary>
+    public IReadOnlyList<PciAddress> DevicesOf(Flow flow)
+    {
+        ArgumentNullException.ThrowIfNull(flow);
+        return flow.NeedsPasids ? [PasidDevice] : [Device1, Device2];
+    }
+
+    /// <summary>Finds two educational devices of different groups, and a device with PASIDs where there is one.</summary>
+    /// <exception cref="NotSupportedException">There are no two.</exception>
     public static FlowMachine Find(IommuHost host, ContextKind? kind = null)
     {
         ArgumentNullException.ThrowIfNull(host);
-        _ = new PciBus(host.Sysfs).List(out PciFunction[] functions);
-        PciFunction[] known = [.. functions.Where(static function => DmaProbe.Knows(function.Vendor, function.Device) && function.Group is not null).DistinctBy(static function => function.Group)];
+        PciBus bus = new(host.Sysfs);
+        _ = bus.List(out PciFunction[] functions);
+
+        // The second one changes its space in every flow: best alone in its group, whose members would have to move together.
+        PciFunction[] known = [.. functions.Where(static function => (function.Vendor, function.Device) is (0x1234, 0x11e8) && function.Group is not null)
+            .DistinctBy(static function => function.Group).OrderByDescending(function => bus.Group(function.Group!.Value)?.Members.Count)];
         return known.Length >= 2
-            ? new FlowMachine(host, kind, known[0].Address, known[1].Address)
-            : throw new InvalidOperationException($"{host.Description} has no two devices with a known DMA engine ({DmaProbe.Known}) in groups of their own.");
+            ? new FlowMachine(host, kind, known[0].Address, known[1].Address) { Pasid = functions.FirstOrDefault(static function => (function.Vendor, function.Device) is (0x1234, 0xa51d))?.Address }
+            : throw new NotSupportedException($"{host.Description} has no two devices with a known DMA engine ({DmaProbe.Known}) in groups of their own.");
     }
 }

@@ -45,6 +45,7 @@ public sealed partial class FlowRun : IDisposable
     private readonly List<FlowStep> _steps = [];
     private readonly List<FlowTranslation> _translations = [];
     private readonly Action<FlowStep>? _told;
+    private int _devices;
 
     /// <summary>Prepares the guest's memory: every word of it says where it is.</summary>
     /// <param name="machine">What to run on.</param>
@@ -103,12 +104,12 @@ public sealed partial class FlowRun : IDisposable
 
     internal FlowDevice Bind(IommuContext context, PciAddress address, ulong cookie)
     {
+        ulong at = Mailbox + (0x100 * (ulong)_devices++);
         VfioDeviceFile file = Own(Machine.Host.OpenDevice(address));
         BoundDevice device = Own(file.Bind(context, cookie));
-        Memory<byte> mailbox = Ram.Memory.Slice((int)Mailbox + (0x100 * _names.Count), 16);
-        IDmaProbe probe = Own(Machine.Probe?.Invoke(device) ?? DmaProbe.Open(device, mailbox, Mailbox + (ulong)(0x100 * _names.Count)));
-        string name = $"dev{cookie}";
-        Step("VFIO_BIND_IOMMU_FD", $"{name} = {address}, cookie {cookie}: in block-DMA, nothing is reached");
+        IDmaProbe probe = Own(Machine.Probe?.Invoke(device) ?? DmaProbe.Open(device, Ram.Memory.Slice((int)at, 16), at));
+        string name = address == Machine.Device2 ? "dev2" : "dev1";
+        Step("VFIO_BIND_IOMMU_FD", $"{name} = {address}, cookie 0x{cookie:x}: in block-DMA, nothing is reached");
         return new FlowDevice(name, device, probe);
     }
 

@@ -3,7 +3,7 @@ using IommuFd.Native;
 using IommuFd.Sysfs;
 using RfcFlows;
 
-// rfc-flows [4.1|...|all] [iommufd|container]: runs a flow of the proposal. VFIO_HOST=sim|kernel chooses the world; `vfio flow` is the comfortable way.
+// rfc-flows [4.1|...|all] [iommufd|container|rfc]: runs a flow of the proposal. VFIO_HOST=sim|kernel chooses the world; `vfio flow` is the comfortable way.
 try
 {
     string which = args.Length > 0 ? args[0] : "all";
@@ -16,19 +16,19 @@ try
     {
         // A simulated machine is born with the host's drivers on its devices; on a real one 'vfio bind' has been run before.
         DriverBinder binder = new(host.Sysfs, new MemoryBindingStore());
-        _ = binder.Apply(binder.PlanBind([machine.Device1, machine.Device2], DriverClaim.VfioPci));
+        _ = binder.Apply(binder.PlanBind(flows.SelectMany(machine.DevicesOf).Distinct(), DriverClaim.VfioPci));
     }
 
     foreach (Flow flow in flows)
     {
         Console.WriteLine($"{flow.Number} {flow.Title}");
-        using FlowRun run = new(machine, static step => Console.WriteLine($"  {step.Call,-20} {step.Text}"));
+        using FlowRun run = new(machine, static step => Console.WriteLine($"  {step.Call,-22} {step.Text}"));
         flow.Run(run);
     }
 
     return 0;
 }
-catch (Exception failure) when (failure is IommuFdException or FlowException or ArgumentException or InvalidOperationException or NotSupportedException or TimeoutException)
+catch (Exception failure) when (failure is IommuFdException or FlowException or ArgumentException or NotSupportedException or TimeoutException)
 {
     Console.Error.WriteLine(failure.Message);
     return 1;

@@ -18,7 +18,12 @@ public sealed partial class BoundDevice
             {
                 try
                 {
-                    _pasidWidth = _group is null ? Context.GetHwInfo(DeviceId).MaxPasidLog2 : 0;
+                    _pasidWidth = Context.Kind switch
+                    {
+                        ContextKind.Container => 0,
+                        ContextKind.Rfc => Calls.GetPasidCapability()?.Width ?? 0,
+                        _ => Context.GetHwInfo(DeviceId).MaxPasidLog2,
+                    };
                 }
                 catch (IommuFdException)
                 {
@@ -136,7 +141,7 @@ public sealed partial class BoundDevice
             }
         }
 
-        if (before == _attachments.Count)
+        if (before == _attachments.Count || Context.Kind == ContextKind.Rfc)
         {
             Install(attachment);
         }
@@ -144,12 +149,19 @@ public sealed partial class BoundDevice
         _attachments.Insert(before, attachment);
     }
 
-    private void Install(Attachment attachment) => attachment.TableId = attachment.Target switch
+    private void Install(Attachment attachment)
     {
-        AddressSpace space => space.Install(this, attachment.Pasid),
-        HardwareTable table => Calls.Attach(table.Id, attachment.Pasid),
-        _ => 0,
-    };
+        attachment.TableId = attachment.Target switch
+        {
+            AddressSpace space => space.Install(this, attachment.Pasid),
+            HardwareTable table => Calls.Attach(table.Id, attachment.Pasid),
+            _ => 0,
+        };
+        if (attachment.Space is MappedAddressSpace mapped)
+        {
+            mapped.Backend.Attached(this, attached: true);
+        }
+    }
 
     /// <summary>Takes an attachment away. What was in effect before takes over again, or the DMA is blocked.</summary>
     internal void Detach(Attachment attachment)
@@ -158,6 +170,12 @@ public sealed partial class BoundDevice
         {
             bool inEffect = _attachments.FindLast(other => other.Pasid == attachment.Pasid) == attachment;
             _ = _attachments.Remove(attachment);
+            if (Context.Kind == ContextKind.Rfc)
+            {
+                DetachIoasid(attachment);
+                return;
+            }
+
             if (!inEffect)
             {
                 return;
@@ -187,9 +205,14 @@ public sealed partial class BoundDevice
         }
     }
 
-    /// <summary>Installs a space that is no kernel object.</summary>
+    /// <summary>Installs a space that is no object of mainline.</summary>
     internal uint InstallBackend(IMappingBackend backend, uint? pasid)
     {
+        if (backend is RfcBackend { Ioasid: var ioasid })
+        {
+            return InstallIoasid(ioasid, pasid);
+        }
+
         int result = backend is ContainerSpace space && pasid is null && _group is not null ? _group.Switch(this, space) : -Errno.EOPNOTSUPP;
         return result >= 0 ? 0u : throw Failure.Of("attach container", result, new Evidence("device", $"{Address}"), new Evidence("group", $"{_group?.Number}"));
     }

@@ -30,6 +30,15 @@ internal sealed class CookieTable
         }
     }
 
+    /// <summary>The cookies of the devices that are bound, not only about to be.</summary>
+    internal ulong[] All()
+    {
+        lock (_gate)
+        {
+            return [.. _devices.Where(static pair => pair.Value is not null).Select(static pair => pair.Key)];
+        }
+    }
+
     /// <summary>The cookie of the device with a kernel id, or null.</summary>
     internal ulong? CookieOf(uint deviceId)
     {

@@ -31,6 +31,23 @@ public sealed unsafe partial class VfioDeviceCalls
         return new DeviceInfo(info.flags, info.num_regions, info.num_irqs);
     }
 
+    /// <summary>VFIO_DEVICE_INFO_CAP_PASID of the proposal's kernel; null for a device with one address space only. On mainline the same number is another capability.</summary>
+    internal (int Width, uint Flags)? GetPasidCapability()
+    {
+        _ = Failure.Check(ArgszQuery.Run(_handle, VFIO_DEVICE_GET_INFO, default(vfio_device_info), out byte[] answer), nameof(VFIO_DEVICE_GET_INFO));
+        vfio_device_info info = ArgszQuery.Head<vfio_device_info>(answer);
+        CapabilityChain chain = new(answer, (info.flags & VFIO_DEVICE_FLAGS_CAPS) != 0 ? info.cap_offset : 0);
+        while (chain.Next())
+        {
+            if (chain.Id == Rfc.VFIO_DEVICE_INFO_CAP_PASID && MemoryMarshal.TryRead(chain.Body, out vfio_device_info_cap_pasid capability))
+            {
+                return ((int)capability.width, capability.flags);
+            }
+        }
+
+        return null;
+    }
+
     /// <summary>VFIO_DEVICE_GET_REGION_INFO with its capabilities.</summary>
     /// <exception cref="IommuFdException">EINVAL there is no region of that number.</exception>
     public RegionInfo GetRegionInfo(uint index)

@@ -116,7 +116,12 @@ public sealed class VfioDeviceFile : Resource
                 throw Failure.Of("bind cookie", Errno.EBUSY, Evidence.Hex("cookie", cookie));
             }
 
-            BoundDevice device = context.Kind == ContextKind.Container ? BindToGroup(context, cookie, token) : BindToContext(context, cookie, token);
+            BoundDevice device = context.Kind switch
+            {
+                ContextKind.Container => BindToGroup(context, cookie, token),
+                ContextKind.Rfc => BindByCookie(context, cookie),
+                _ => BindToContext(context, cookie, token),
+            };
             context.Cookies.Bound(cookie, device.DeviceId);
             return device;
         }
@@ -173,6 +178,36 @@ public sealed class VfioDeviceFile : Resource
 
         Volatile.Write(ref _bound, 1);
         return new BoundDevice(context, this, handle, command.out_devid, cookie, null);
+    }
+
+    // The proposal's VFIO_BIND_IOMMU_FD: here the kernel knows the cookie itself.
+    private unsafe BoundDevice BindByCookie(IommuContext context, ulong cookie)
+    {
+        VfioDeviceHandle handle = _handle ?? throw VfioDevicePath.NoCharacterDevice(nameof(Rfc.VFIO_BIND_IOMMU_FD), new Evidence("device", Address?.ToString() ?? Path));
+        vfio_bind_iommu_fd command = new() { argsz = (uint)sizeof(vfio_bind_iommu_fd), cookie = cookie };
+        bool held = false;
+        int result;
+        try
+        {
+            context.Handle.DangerousAddRef(ref held);
+            command.iommu_fd = (int)context.Handle.DangerousGetHandle();
+            result = handle.Ioctl(Rfc.VFIO_BIND_IOMMU_FD, ref command);
+        }
+        finally
+        {
+            if (held)
+            {
+                context.Handle.DangerousRelease();
+            }
+        }
+
+        if (result < 0)
+        {
+            throw Failure.Of(nameof(Rfc.VFIO_BIND_IOMMU_FD), result, new Evidence("device", Address?.ToString() ?? Path), Evidence.Hex("cookie", cookie));
+        }
+
+        Volatile.Write(ref _bound, 1);
+        return new BoundDevice(context, this, handle, 0, cookie, null);
     }
 
     private BoundDevice BindToGroup(IommuContext context, ulong cookie, Guid? token)

@@ -86,7 +86,17 @@ public sealed class IommuHost : IDisposable
     {
         bool legacy = kind == ContextKind.Container
             || (kind is null && Sysfs.Status("/dev/iommu", out _) == -Errno.ENOENT && Sysfs.Status("/dev/vfio/vfio", out _) >= 0);
-        return legacy ? IommuContext.OverContainers(this) : IommuContext.Open(this);
+        IommuContext context = legacy ? IommuContext.OverContainers(this) : IommuContext.Open(this);
+        if (kind is { } wanted && context.Kind != wanted)
+        {
+            ContextKind found = context.Kind;
+            context.Dispose();
+            throw Failure.Because(
+                "open /dev/iommu", Errno.EOPNOTSUPP, FailureCause.NotSupported, wanted == ContextKind.Rfc ? "it is mainline's, not the proposal's of 2021" : "it is the proposal's of 2021, not mainline's",
+                wanted == ContextKind.Rfc ? "The simulator's machine 'rfc' has the proposal's." : "Leave the interface open, or use a mainline kernel.", new Evidence("interface", $"{found}"));
+        }
+
+        return context;
     }
 
     /// <summary>Opens a PCI function's VFIO character device, <c>/dev/vfio/devices/vfioN</c>, or finds its group where the kernel has none. Nothing can be done with it before it is bound.</summary>

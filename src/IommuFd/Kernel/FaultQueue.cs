@@ -3,8 +3,8 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd;
 
-/// <summary>The page requests of devices, as the kernel gives them: records are read, responses written. <see cref="ReadAllAsync"/> is the comfortable way.</summary>
-public sealed unsafe partial class FaultQueue : Resource
+/// <summary>The page requests of devices, as the kernel gives them: records are read, responses written. <see cref="PageRequestStream.ReadAllAsync"/> is the comfortable way.</summary>
+public sealed unsafe partial class FaultQueue : PageRequestStream
 {
     private readonly FaultQueueHandle _handle;
     private readonly ReadableWaiter _waiter;
@@ -64,10 +64,8 @@ public sealed unsafe partial class FaultQueue : Resource
         return result >= 0 ? 0 : (int)result;
     }
 
-    /// <summary>Waits until there is something to read. One wait at a time.</summary>
-    /// <exception cref="OperationCanceledException">The wait was cancelled.</exception>
-    /// <exception cref="ObjectDisposedException">The queue was disposed, before or during the wait.</exception>
-    public ValueTask WaitAsync(CancellationToken cancellation = default) => _waiter.WaitReadableAsync(cancellation);
+    /// <inheritdoc/>
+    public override ValueTask WaitAsync(CancellationToken cancellation = default) => _waiter.WaitReadableAsync(cancellation);
 
     private protected override void Disposing() => _waiter.Dispose();
 

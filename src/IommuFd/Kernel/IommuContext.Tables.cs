@@ -76,6 +76,17 @@ public sealed unsafe partial class IommuContext
         }
     }
 
+    /// <summary>The same with the struct as bytes.</summary>
+    internal HwptNested AllocateHwptNested(uint deviceId, HwptPaging parent, iommu_hwpt_data_type type, byte[] data, iommufd_hwpt_alloc_flags flags, FaultQueue? faults)
+    {
+        fixed (byte* pointer = data)
+        {
+            // SAFETY: the data is pinned for the call and as long as stated.
+            uint id = AllocateHwpt(deviceId, parent.Id, parent, faults, flags, type, pointer, (uint)data.Length);
+            return new HwptNested(this, parent, id, faults);
+        }
+    }
+
     /// <summary>IOMMU_FAULT_QUEUE_ALLOC: a queue for the page requests of devices.</summary>
     /// <exception cref="IommuFdException">The kernel is older than 6.11.</exception>
     public FaultQueue AllocateFaultQueue()

@@ -16,11 +16,15 @@ public sealed unsafe partial class IommuContext : Resource
     {
         Host = host;
         _handle = handle;
+        Kind = handle is null ? ContextKind.Container : Probe(handle);
         Groups = new ContainerGroups(host);
     }
 
-    /// <summary>The kernel interface underneath. Over containers the methods of this class that make kernel objects are refused: ENOTTY.</summary>
-    public ContextKind Kind => _handle is null ? ContextKind.Container : ContextKind.Iommufd;
+    /// <summary>
+    /// The kernel interface underneath, found by asking the descriptor and not by the kernel's version. Except on <see cref="ContextKind.Iommufd"/> the methods of this
+    /// class that make kernel objects are refused: ENOTTY.
+    /// </summary>
+    public ContextKind Kind { get; }
 
     /// <summary>The machine it was opened on.</summary>
     public IommuHost Host { get; }

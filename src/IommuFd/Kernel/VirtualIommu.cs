@@ -78,6 +78,17 @@ public sealed unsafe class VirtualIommu : Resource
         }
     }
 
+    /// <summary>The same with the struct as bytes.</summary>
+    internal HwptNested AllocateHwptNested(uint deviceId, iommu_hwpt_data_type type, byte[] data, iommufd_hwpt_alloc_flags flags, FaultQueue? faults)
+    {
+        fixed (byte* pointer = data)
+        {
+            // SAFETY: the data is pinned for the call and as long as stated.
+            uint id = Context.AllocateHwpt(deviceId, Id, this, faults, flags, type, pointer, (uint)data.Length);
+            return new HwptNested(Context, this, id, faults);
+        }
+    }
+
     /// <summary>IOMMU_HWPT_INVALIDATE on the virtual IOMMU: invalidation commands as the guest wrote them.</summary>
     /// <returns>How many entries were handled.</returns>
     /// <exception cref="IommuFdException">An entry is wrong; the evidence says how many were handled before it.</exception>

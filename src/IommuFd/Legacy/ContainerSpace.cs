@@ -118,17 +118,7 @@ internal sealed class ContainerSpace : IMappingBackend
                 return [s_guess];
             }
 
-            IEnumerable<IovaRange> common = [new IovaRange(0, ulong.MaxValue)];
-            foreach (ContainerGroup group in _groups)
-            {
-                IReadOnlyList<IovaRange> ranges = group.Container.GetInfo().IovaRanges;
-                if (ranges.Count > 0)
-                {
-                    common = [.. common.SelectMany(a => ranges, (a, b) => new IovaRange(Math.Max(a.Start, b.Start), Math.Min(a.Last, b.Last))).Where(static r => r.Start <= r.Last)];
-                }
-            }
-
-            return [.. common];
+            return IovaAllocator.Common(_groups.Select(static group => group.Container.GetInfo().IovaRanges));
         }
     }
 
@@ -192,18 +182,8 @@ internal sealed class ContainerSpace : IMappingBackend
 
     private static int Unmap(ContainerGroup group, ulong iova, ulong length) => group.Container.UnmapCall(iova, ref length, 0);
 
-    private bool TryChoose(ulong length, ulong alignment, out ulong iova)
-    {
-        IovaAllocator allocator = new(GetRanges(out _));
-        foreach ((ulong start, (nint _, ulong taken, DmaAccess _)) in _mappings)
-        {
-            allocator.Reserve(new IovaRange(start, start + (taken - 1)));
-        }
-
-        // Aligned to its own size where there is room, so that large pages are possible.
-        ulong wide = length >= 1UL << 30 ? 1UL << 30 : length >= 1UL << 21 ? 1UL << 21 : alignment;
-        return allocator.TryAllocate(length, wide, out iova) || allocator.TryAllocate(length, alignment, out iova);
-    }
+    private bool TryChoose(ulong length, ulong alignment, out ulong iova) => IovaAllocator.TryChoose(
+        GetRanges(out _), _mappings.Select(static pair => (pair.Key, pair.Value.Length)), length, alignment, out iova);
 
     private bool Overlaps(ulong iova, ulong length)
     {

@@ -50,6 +50,12 @@ public sealed class ChildAddressSpace : MappedAddressSpace
         try
         {
             NestedMapping mapping = new(this, iova, parentIova, length, access);
+            if (Backend.MergesChildren)
+            {
+                MapMerged(mapping);
+                return mapping;
+            }
+
             int result = Check(mapping);
             if (result >= 0)
             {
@@ -65,6 +71,23 @@ public sealed class ChildAddressSpace : MappedAddressSpace
         {
             Exit();
             throw;
+        }
+    }
+
+    // The kernel does all that the rest of this class does.
+    private void MapMerged(NestedMapping mapping)
+    {
+        ulong iova = mapping.Iova;
+        int result = Backend.Map((nint)mapping.ParentIova, mapping.Length, mapping.Access, isFixed: true, ref iova);
+        if (result < 0)
+        {
+            throw Backend.MapFailure(result, (nint)mapping.ParentIova, mapping.Length, mapping.Iova);
+        }
+
+        lock (NestingGate)
+        {
+            int at = _mappings.FindIndex(other => other.Iova > iova);
+            _mappings.Insert(at < 0 ? _mappings.Count : at, mapping);
         }
     }
 
@@ -129,6 +152,12 @@ public sealed class ChildAddressSpace : MappedAddressSpace
         lock (NestingGate)
         {
             _ = _mappings.Remove(mapping);
+            if (Backend.MergesChildren)
+            {
+                _ = Backend.Unmap(mapping.Iova, mapping.Length);
+                return;
+            }
+
             _ = Empty(mapping.Iova, mapping.Last); // what stays is the parent's memory, which outlives this space
         }
     }

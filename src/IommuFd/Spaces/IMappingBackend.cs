@@ -6,6 +6,14 @@ internal interface IMappingBackend
     /// <summary>The kernel's id of the space, 0 where it has none.</summary>
     uint Id { get; }
 
+    /// <summary>Whether the kernel merges a child with its parent: then the child's addresses are the parent's, and nothing has to follow.</summary>
+    bool MergesChildren => false;
+
+    /// <summary>A device is attached to the space, or not any more.</summary>
+    void Attached(BoundDevice device, bool attached)
+    {
+    }
+
     /// <summary>The command's name, for errors.</summary>
     string MapCommand { get; }
 

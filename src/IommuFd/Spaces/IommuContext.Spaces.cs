@@ -20,5 +20,11 @@ public sealed partial class IommuContext
         }
     }
 
-    internal IMappingBackend CreateBackend() => Kind == ContextKind.Container ? new ContainerSpace() : new IoasBackend(AllocateIoas());
+    /// <summary>What is behind a new space: a root, or with a parent's a child.</summary>
+    internal IMappingBackend CreateBackend(IMappingBackend? parent = null) => Kind switch
+    {
+        ContextKind.Container => new ContainerSpace(),
+        ContextKind.Rfc => new RfcBackend(this, AllocateIoasid((parent as RfcBackend)?.Ioasid ?? Native.Uapi.Rfc.IOMMU_IOASID_NO_PARENT), isChild: parent is not null),
+        _ => new IoasBackend(AllocateIoas()),
+    };
 }

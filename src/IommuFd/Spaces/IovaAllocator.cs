@@ -106,6 +106,31 @@ public sealed class IovaAllocator
         }
     }
 
+    /// <summary>One range among those that are taken, aligned to its own size where there is room, so that large pages are possible.</summary>
+    internal static bool TryChoose(IEnumerable<IovaRange> permitted, IEnumerable<(ulong Start, ulong Length)> taken, ulong length, ulong alignment, out ulong iova)
+    {
+        IovaAllocator allocator = new(permitted);
+        foreach ((ulong start, ulong bytes) in taken)
+        {
+            allocator.Reserve(new IovaRange(start, start + (bytes - 1)));
+        }
+
+        ulong wide = length >= 1UL << 30 ? 1UL << 30 : length >= 1UL << 21 ? 1UL << 21 : alignment;
+        return allocator.TryAllocate(length, wide, out iova) || allocator.TryAllocate(length, alignment, out iova);
+    }
+
+    /// <summary>What several lists of ranges have in common; an empty list says nothing.</summary>
+    internal static IovaRange[] Common(IEnumerable<IReadOnlyList<IovaRange>> lists)
+    {
+        IEnumerable<IovaRange> common = [new IovaRange(0, ulong.MaxValue)];
+        foreach (IReadOnlyList<IovaRange> ranges in lists.Where(static list => list.Count > 0))
+        {
+            common = [.. common.SelectMany(_ => ranges, static (a, b) => new IovaRange(Math.Max(a.Start, b.Start), Math.Min(a.Last, b.Last))).Where(static r => r.Start <= r.Last)];
+        }
+
+        return [.. common];
+    }
+
     private void Take(int index, ulong start, ulong last)
     {
         IovaRange range = _free[index];

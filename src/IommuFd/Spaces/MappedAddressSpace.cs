@@ -1,4 +1,5 @@
 using IommuFd.Native;
+using IommuFd.Native.Uapi;
 
 namespace IommuFd;
 
@@ -24,7 +25,7 @@ public abstract class MappedAddressSpace : AddressSpace
 {
     private readonly Lock _gate = new();
     private readonly List<HwptPaging> _pasidTables = [];
-    private readonly Dictionary<BoundDevice, HwptPaging> _nestParents = [];
+    private readonly Dictionary<BoundDevice, NestBase> _nestBases = [];
     private ChildAddressSpace[] _children = [];
     private IovaRange[] _permitted = [];
     private ulong _alignment;
@@ -81,11 +82,14 @@ public abstract class MappedAddressSpace : AddressSpace
         ChildAddressSpace? child = null;
         try
         {
-            IMappingBackend backend = Context.CreateBackend();
+            IMappingBackend backend = Context.CreateBackend(Backend);
             child = new ChildAddressSpace(this, backend);
-            lock (_gate)
+            if (!backend.MergesChildren)
             {
-                _children = [.. _children, child];
+                lock (_gate)
+                {
+                    _children = [.. _children, child];
+                }
             }
 
             return child;
@@ -181,7 +185,7 @@ public abstract class MappedAddressSpace : AddressSpace
             HwptPaging made;
             try
             {
-                made = Context.AllocateHwptPaging(device.DeviceId, ioas, Native.Uapi.iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID);
+                made = Context.AllocateHwptPaging(device.DeviceId, ioas, iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID);
             }
             catch (IommuFdException refused) when (pasid is null && refused.Errno is Errno.EOPNOTSUPP)
             {
@@ -202,18 +206,69 @@ public abstract class MappedAddressSpace : AddressSpace
         }
     }
 
-    /// <summary>The table on which tables of the program are nested, in the format of a device's IOMMU; made when it is first needed.</summary>
-    internal HwptPaging NestParentFor(BoundDevice device)
+    /// <summary>
+    /// Makes a child by hardware nesting: a table of the program, which the IOMMU walks on top of this space's table. Whether a device's IOMMU takes the format is
+    /// found out when the device is attached.
+    /// </summary>
+    /// <param name="table">The table; its root's address is one of this space.</param>
+    /// <param name="faults">Whether devices may ask for missing pages (PRI); see <see cref="UserTableSpace.Faults"/>.</param>
+    /// <exception cref="IommuFdException">EOPNOTSUPP legacy VFIO has no such tables.</exception>
+    public UserTableSpace CreateUserTable(UserTable table, bool faults = false)
+    {
+        ArgumentNullException.ThrowIfNull(table);
+        if (Context.Kind == ContextKind.Container)
+        {
+            throw Failure.Because(
+                nameof(Rfc.IOMMU_IOASID_ALLOC), Errno.EOPNOTSUPP, FailureCause.NotSupported, "a container's page table is the kernel's: legacy VFIO has no hardware nesting",
+                "Use a kernel with /dev/iommu, or a child by software nesting (CreateChild).", new Evidence("context", $"{Context.Kind}"), new Evidence("format", $"{table.Format}"));
+        }
+
+        Enter(); // given back by the child
+        PageRequestStream? queue = null;
+        int? ioasid = null;
+        try
+        {
+            if (Context.Kind == ContextKind.Rfc)
+            {
+                ioasid = Context.AllocateIoasid(((RfcBackend)Backend).Ioasid, table, faults);
+                queue = faults ? Context.OpenFaultRegion(ioasid.Value) : null;
+            }
+            else
+            {
+                queue = faults ? Context.AllocateFaultQueue() : null;
+            }
+
+            return new UserTableSpace(this, table, ioasid, queue);
+        }
+        catch
+        {
+            if (ioasid is { } made)
+            {
+                _ = Context.FreeIoasid(made);
+            }
+
+            Exit();
+            throw;
+        }
+    }
+
+    /// <summary>What tables of the program are nested on, for a device's IOMMU; made when it is first needed.</summary>
+    internal NestBase NestBaseFor(BoundDevice device, bool withVirtualIommu)
     {
         Ioas ioas = ((IoasBackend)Backend).Ioas;
         lock (_gate)
         {
-            if (!_nestParents.TryGetValue(device, out HwptPaging? table))
+            if (!_nestBases.TryGetValue(device, out NestBase? below))
             {
-                _nestParents[device] = table = Context.AllocateHwptPaging(device.DeviceId, ioas, Native.Uapi.iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT);
+                _nestBases[device] = below = new NestBase(Context.AllocateHwptPaging(device.DeviceId, ioas, iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT));
             }
 
-            return table;
+            if (withVirtualIommu)
+            {
+                below.AddVirtualIommu(device, iommu_viommu_type.IOMMU_VIOMMU_TYPE_ARM_SMMUV3);
+            }
+
+            return below;
         }
     }
 
@@ -221,9 +276,9 @@ public abstract class MappedAddressSpace : AddressSpace
     private protected bool DestroyBackend()
     {
         _pasidTables.ForEach(static table => table.Dispose());
-        foreach (HwptPaging table in _nestParents.Values)
+        foreach (NestBase below in _nestBases.Values)
         {
-            table.Dispose();
+            below.Dispose();
         }
 
         return Backend.Destroy();

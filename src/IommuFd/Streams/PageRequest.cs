@@ -14,29 +14,31 @@ public readonly record struct FaultingPage(ulong Address, iommu_hwpt_pgfault_per
 /// </summary>
 public sealed class PageRequest : IDisposable
 {
-    private readonly FaultQueue _queue;
-    private readonly uint _kernelCookie;
+    private readonly IPageResponder _responder;
     private int _answered;
 
-    internal PageRequest(FaultQueue queue, in iommu_hwpt_pgfault last, ulong? cookie, IReadOnlyList<FaultingPage> pages)
+    internal PageRequest(IPageResponder responder, uint kernelId, ulong? cookie, uint deviceId, uint? pasid, uint group, IReadOnlyList<FaultingPage> pages)
     {
-        _queue = queue;
-        _kernelCookie = last.cookie;
-        DeviceId = last.dev_id;
+        _responder = responder;
+        KernelId = kernelId;
+        DeviceId = deviceId;
         Cookie = cookie;
-        Pasid = (last.flags & (uint)iommu_hwpt_pgfault_flags.IOMMU_PGFAULT_FLAGS_PASID_VALID) != 0 ? last.pasid : null;
-        Group = last.grpid;
+        Pasid = pasid;
+        Group = group;
         Pages = pages;
     }
 
     /// <summary>Answers what nobody answered.</summary>
-    ~PageRequest() => _ = TryAnswer(iommufd_page_response_code.IOMMUFD_PAGE_RESP_INVALID);
+    ~PageRequest() => _ = TryAnswer(success: false);
 
     /// <summary>The name that the device was bound with; null when it was bound without this library.</summary>
     public ulong? Cookie { get; }
 
-    /// <summary>The kernel's id of the device.</summary>
+    /// <summary>The kernel's id of the device; 0 on kernels that know devices by their cookies.</summary>
     public uint DeviceId { get; }
+
+    /// <summary>The kernel's name of the request.</summary>
+    internal uint KernelId { get; }
 
     /// <summary>The PASID of the access, or null.</summary>
     public uint? Pasid { get; }
@@ -49,22 +51,22 @@ public sealed class PageRequest : IDisposable
 
     /// <summary>The pages are mapped now: the device tries again.</summary>
     /// <exception cref="IommuFdException">The device or its table is gone.</exception>
-    public void Complete() => Answer(iommufd_page_response_code.IOMMUFD_PAGE_RESP_SUCCESS);
+    public void Complete() => Answer(success: true);
 
     /// <summary>The pages cannot be mapped: the device gives the access up.</summary>
     /// <exception cref="IommuFdException">The device or its table is gone.</exception>
-    public void Refuse() => Answer(iommufd_page_response_code.IOMMUFD_PAGE_RESP_INVALID);
+    public void Refuse() => Answer(success: false);
 
     /// <summary>Refuses unless it was answered.</summary>
     public void Dispose()
     {
-        _ = TryAnswer(iommufd_page_response_code.IOMMUFD_PAGE_RESP_INVALID);
+        _ = TryAnswer(success: false);
         GC.SuppressFinalize(this);
     }
 
-    private void Answer(iommufd_page_response_code code)
+    private void Answer(bool success)
     {
-        int result = TryAnswer(code);
+        int result = TryAnswer(success);
 #pragma warning disable CA1816 // answered: as after Dispose, the finalizer has nothing left to do
         GC.SuppressFinalize(this);
 #pragma warning restore CA1816
@@ -74,6 +76,5 @@ public sealed class PageRequest : IDisposable
         }
     }
 
-    private int TryAnswer(iommufd_page_response_code code) =>
-        Interlocked.Exchange(ref _answered, 1) == 0 ? _queue.TryRespond(new iommu_hwpt_page_response { cookie = _kernelCookie, code = (uint)code }) : 0;
+    private int TryAnswer(bool success) => Interlocked.Exchange(ref _answered, 1) == 0 ? _responder.Respond(this, success) : 0;
 }

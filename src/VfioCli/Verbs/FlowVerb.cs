@@ -10,15 +10,15 @@ using VfioCli.Output;
 namespace VfioCli.Verbs;
 
 /// <summary><c>vfio flow</c>: the flows of the proposal, section 4, on this machine.</summary>
-[Verb("flow", HelpText = "Run a flow of the RFC v2 /dev/iommu proposal and tell every step, table and address: 4.1 one address space, 4.2 several, 4.3 software nesting.")]
+[Verb("flow", HelpText = "Run a flow of the RFC v2 /dev/iommu proposal and tell every step, table and address: 4.1 one address space, 4.2 several, 4.3 software nesting, 4.4 hardware nesting, 4.5 vSVA, 4.6 page faults.")]
 internal sealed class FlowVerb : HostVerb
 {
     /// <summary>Which flow, and on which devices.</summary>
-    [Value(0, MetaName = "NUMBER BDF BDF", Required = true, HelpText = "The flow's number in the proposal, or all. Then two functions of different IOMMU groups whose DMA engine is known (" + DmaProbe.Known + "); without them the first two that there are.")]
+    [Value(0, MetaName = "NUMBER [BDF BDF]", Required = true, HelpText = "The flow's number in the proposal, or all. Then two functions of different IOMMU groups whose DMA engine is known (" + DmaProbe.Known + "), for 4.5 and 4.6 one with PASIDs; without them the first that there are.")]
     public IEnumerable<string> Words { get; set; } = [];
 
     /// <summary>The kernel interface.</summary>
-    [Option("interface", MetaValue = "NAME", HelpText = "iommufd, or container for legacy VFIO. Default: the best there is.")]
+    [Option("interface", MetaValue = "NAME", HelpText = "iommufd, container for legacy VFIO, or rfc for the proposal's own kernel. Default: the best there is.")]
     public string? Interface { get; set; }
 
     /// <summary>Takes functions from their drivers.</summary>
@@ -44,16 +44,23 @@ internal sealed class FlowVerb : HostVerb
             throw new CommandFailure(ExitCode.Usage, "one JSON document tells one flow.", "Name the flow.");
         }
 
-        FlowMachine machine = Machine(session, words[1..]);
-        IReadOnlyList<PciFunction> functions = session.FunctionsAt([machine.Device1.ToString(), machine.Device2.ToString()]);
-        using BorrowedDrivers borrowed = BorrowedDrivers.Take(session, functions, Bind);
-        bool passed = true;
-        foreach (Flow flow in flows)
+        try
         {
-            passed &= Run(session, machine, flow);
-        }
+            FlowMachine machine = Machine(session, words[1..]);
+            IReadOnlyList<PciFunction> functions = session.FunctionsAt(flows.SelectMany(machine.DevicesOf).Select(static address => address.ToString()));
+            using BorrowedDrivers borrowed = BorrowedDrivers.Take(session, functions, Bind);
+            bool passed = true;
+            foreach (Flow flow in flows)
+            {
+                passed &= Run(session, machine, flow);
+            }
 
-        return passed ? ExitCode.Ok : ExitCode.No;
+            return passed ? ExitCode.Ok : ExitCode.No;
+        }
+        catch (NotSupportedException exception)
+        {
+            throw new CommandFailure(ExitCode.Unsupported, exception.Message, "Name other functions, or another machine (--topology intel-scalable has all that the flows need).");
+        }
     }
 
     private bool Run(Session session, FlowMachine machine, Flow flow)
@@ -62,10 +69,10 @@ internal sealed class FlowVerb : HostVerb
         string? failure = null;
         using FlowRun run = new(machine, step =>
         {
-            session.Terminal.Line($"  {step.Call,-20} {step.Text}");
+            session.Terminal.Line($"  {step.Call,-22} {step.Text}");
             foreach (string line in step.Tables)
             {
-                session.Terminal.Line($"  {"",-20}   {line}");
+                session.Terminal.Line($"  {"",-22}   {line}");
             }
         });
         try
@@ -75,10 +82,6 @@ internal sealed class FlowVerb : HostVerb
         catch (Exception exception) when (exception is FlowException or TimeoutException)
         {
             failure = exception.Message;
-        }
-        catch (NotSupportedException exception)
-        {
-            throw new CommandFailure(ExitCode.Unsupported, exception.Message);
         }
 
         session.Terminal.Line($"flow {flow.Number} on {Name(run.Kind)}: {failure ?? $"passed, {run.Translations.Count} translations as expected"}");
@@ -97,22 +100,17 @@ internal sealed class FlowVerb : HostVerb
             null => null,
             "iommufd" => ContextKind.Iommufd,
             "container" => ContextKind.Container,
-            _ => throw new CommandFailure(ExitCode.Usage, $"'{Interface}' is no kernel interface.", "It is iommufd or container."),
+            "rfc" => ContextKind.Rfc,
+            _ => throw new CommandFailure(ExitCode.Usage, $"'{Interface}' is no kernel interface.", "It is iommufd, container or rfc."),
         };
-        try
+        FlowMachine machine = devices.Length switch
         {
-            FlowMachine machine = devices.Length switch
-            {
-                0 => FlowMachine.Find(session.Iommu, kind),
-                2 => new FlowMachine(session.Iommu, kind, session.Function(devices[0]).Address, session.Function(devices[1]).Address),
-                _ => throw new CommandFailure(ExitCode.Usage, $"a flow needs two functions, not {devices.Length}.", "Name two of different IOMMU groups, or none."),
-            };
-            return machine with { Walk = session.Host is SimulatedHost simulated ? (device, pasid, iova) => Walk(simulated, device, pasid, iova) : null };
-        }
-        catch (InvalidOperationException exception)
-        {
-            throw new CommandFailure(ExitCode.Unsupported, exception.Message, "Name two functions, or use the simulator (--host sim).");
-        }
+            0 => FlowMachine.Find(session.Iommu, kind),
+            1 => FlowMachine.Find(session.Iommu, kind) with { Pasid = session.Function(devices[0]).Address },
+            2 => new FlowMachine(session.Iommu, kind, session.Function(devices[0]).Address, session.Function(devices[1]).Address),
+            _ => throw new CommandFailure(ExitCode.Usage, $"a flow needs two functions, not {devices.Length}.", "Name two of different IOMMU groups, for 4.5 and 4.6 one with PASIDs, or none."),
+        };
+        return machine with { Walk = session.Host is SimulatedHost simulated ? (device, pasid, iova) => Walk(simulated, device, pasid, iova) : null };
     }
 
     // The simulator can look into its tables; a kernel shows them to nobody.
@@ -136,7 +134,7 @@ internal sealed class FlowVerb : HostVerb
         writer.WriteString("flow", flow.Number);
         writer.WriteString("title", flow.Title);
         writer.WriteString("interface", Name(run.Kind));
-        JsonReport.WriteStrings(writer, "devices", [machine.Device1.ToString(), machine.Device2.ToString()]);
+        JsonReport.WriteStrings(writer, "devices", machine.DevicesOf(flow).Select(static address => address.ToString()));
         writer.WriteBoolean("passed", failure is null);
         writer.WriteString("failure", failure);
         writer.WriteStartArray("steps");

@@ -1,4 +1,5 @@
 using IommuFd.HwSim;
+using IommuFd.Native;
 using IommuFd.Sysfs;
 using RfcFlows;
 
@@ -47,6 +48,54 @@ public sealed class FlowTests
     public void Software_nesting_over_legacy_VFIO() => Passes("4.3", "legacy-vfio", ContextKind.Container);
 
     [Theory]
+    [Trait("rfc", "4.4 mainline")]
+    [InlineData("intel-scalable")]
+    [InlineData("arm-smmuv3")]
+    public void Hardware_nesting_over_mainline(string topology) => Passes("4.4", topology, ContextKind.Iommufd);
+
+    [Fact]
+    [Trait("rfc", "4.5 mainline")]
+    public void VSVA_over_mainline() => Passes("4.5", "intel-scalable", ContextKind.Iommufd);
+
+    [Fact]
+    [Trait("rfc", "4.6 mainline")]
+    public void Page_faults_over_mainline() => Passes("4.6", "intel-scalable", ContextKind.Iommufd);
+
+    [Theory]
+    [Trait("rfc", "4.4 legacy refused")]
+    [Trait("rfc", "4.5 legacy refused")]
+    [Trait("rfc", "4.6 legacy refused")]
+    [InlineData("legacy-vfio")]
+    public void Legacy_VFIO_refuses_tables_of_the_program_and_PASIDs_by_name(string topology)
+    {
+        using SpaceMachine machine = new(topology);
+        using IoAddressSpace root = machine.Context.CreateAddressSpace();
+        IommuFdException table = Assert.Throws<IommuFdException>(() => root.CreateUserTable(new UserTable(UserTableFormat.VtdFirstStage, 0)));
+        Assert.Equal((Errno.EOPNOTSUPP, FailureCause.NotSupported), (table.Errno, table.Cause));
+        Assert.Contains("legacy VFIO has no hardware nesting", table.Message, StringComparison.Ordinal);
+        using BoundDevice device = machine.Bind(Simulated.Edu, 1);
+        IommuFdException pasid = Assert.Throws<IommuFdException>(() => device.Attach(root, pasid: 1));
+        Assert.Equal((Errno.EOPNOTSUPP, FailureCause.NotSupported), (pasid.Errno, pasid.Cause));
+        Assert.Contains("no PASIDs", pasid.Message, StringComparison.Ordinal);
+        Assert.Throws<NotSupportedException>(() => Run("4.4", topology, ContextKind.Container));
+    }
+
+    [Theory]
+    [Trait("rfc", "4.1")]
+    [Trait("rfc", "4.2")]
+    [Trait("rfc", "4.3")]
+    [Trait("rfc", "4.4")]
+    [Trait("rfc", "4.5")]
+    [Trait("rfc", "4.6")]
+    [InlineData("4.1")]
+    [InlineData("4.2")]
+    [InlineData("4.3")]
+    [InlineData("4.4")]
+    [InlineData("4.5")]
+    [InlineData("4.6")]
+    public void On_the_proposals_own_kernel(string flow) => Passes(flow, "rfc", ContextKind.Rfc);
+
+    [Theory]
     [InlineData("4.1")]
     [InlineData("4.2")]
     [InlineData("4.3")]
@@ -55,7 +104,15 @@ public sealed class FlowTests
         IReadOnlyList<FlowTranslation> mainline = Run(flow, "intel", ContextKind.Iommufd);
         Assert.NotEmpty(mainline);
         Assert.Equal(mainline, Run(flow, "legacy-vfio", ContextKind.Container));
+        Assert.Equal(mainline, Run(flow, "rfc", ContextKind.Rfc));
     }
+
+    [Theory]
+    [InlineData("4.4")]
+    [InlineData("4.5")]
+    [InlineData("4.6")]
+    public void The_translations_of_hardware_nesting_are_the_same_where_there_is_any(string flow) =>
+        Assert.Equal(Run(flow, "intel-scalable", ContextKind.Iommufd), Run(flow, "rfc", ContextKind.Rfc));
 
     private static void Passes(string flow, string topology, ContextKind kind) => Assert.NotEmpty(Run(flow, topology, kind));
 
@@ -65,7 +122,7 @@ public sealed class FlowTests
         using IommuHost host = IommuHost.Over(simulated);
         FlowMachine machine = FlowMachine.Find(host, kind);
         DriverBinder binder = new(simulated.Sysfs, new MemoryBindingStore());
-        Assert.Null(binder.Apply(binder.PlanBind([machine.Device1, machine.Device2], DriverClaim.VfioPci)));
+        Assert.Null(binder.Apply(binder.PlanBind(machine.DevicesOf(Flow.Find(flow)!), DriverClaim.VfioPci)));
         using FlowRun run = new(machine);
         Flow.Find(flow)!.Run(run);
         Assert.Equal(kind, run.Kind);

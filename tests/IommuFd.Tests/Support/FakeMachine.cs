@@ -109,6 +109,11 @@ internal sealed unsafe class FakeMachine
     private int Ioctl(int fd, uint request, nint argument)
     {
         IoctlFile kind = _open[fd] == "/dev/iommu" ? IoctlFile.Iommu : IoctlFile.VfioDevice;
+        if (kind == IoctlFile.Iommu && request == Rfc.IOMMU_CHECK_EXTENSION)
+        {
+            return 0; // VFIO_GET_API_VERSION here: how the library tells mainline from the proposal's kernel
+        }
+
         Assert.True(IoctlCommands.TryFind(kind == IoctlFile.Iommu ? IoctlDialect.Iommufd : IoctlDialect.Vfio, kind, request, out IoctlCommand command));
         _ = Log(command.Name, 0);
 

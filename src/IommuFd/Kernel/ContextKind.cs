@@ -11,4 +11,7 @@ public enum ContextKind
     /// group, and the library chooses IOVAs.
     /// </summary>
     Container,
+
+    /// <summary>The <c>/dev/iommu</c> of the proposal (RFC v2, 2021), which was never merged; the simulator's machine <c>rfc</c> has it.</summary>
+    Rfc,
 }
