@@ -77,8 +77,8 @@ vm_image() {
     cp "$(command -v busybox)" "$root/bin/busybox"
     for applet in $(busybox --list); do [[ $applet == busybox ]] || ln -s busybox "$root/bin/$applet"; done
     for folder in usr/bin sbin usr/sbin; do ln -s "$([[ $folder == usr/* ]] && printf ../)bin" "$root/$folder"; done
-    printf 'root:x:0:0:root:/root:/bin/sh\n' >"$root/etc/passwd"
-    printf 'root:x:0:\n' >"$root/etc/group"
+    printf 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n' >"$root/etc/passwd"
+    printf 'root:x:0:\nnogroup:x:65534:\n' >"$root/etc/group"
     vm_copy_dotnet "$root"
     cp -r "$binaries/VfioCli/debug" "$root/app/vfio"
     cp -r "$binaries/Conformance/debug" "$root/app/conformance"

@@ -38,6 +38,33 @@ public class BindTests
     }
 
     [Fact]
+    public void Dry_run_names_the_owner_that_the_nodes_would_get()
+    {
+        TestMachine machine = TestMachine.Standard();
+        machine.Tree.File("/etc/passwd", "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n");
+        machine.Tree.File("/etc/group", "vfio:x:107:\n");
+        Assert.EndsWith("\nchown 1000:1000 /dev/vfio/devices/vfioN\n", Vfio.Run(machine, "bind", "--dry-run", "--owner", "alice", "0000:00:05.0").Exits(ExitCode.Ok).Out, StringComparison.Ordinal);
+        Assert.EndsWith("\nchown 1000:107 /dev/vfio/devices/vfioN\n", Vfio.Run(machine, "bind", "--dry-run", "--owner", "alice:vfio", "0000:00:05.0").Exits(ExitCode.Ok).Out, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void An_override_that_udev_had_set_before_does_not_keep_the_host_driver_away()
+    {
+        TestMachine machine = TestMachine.Standard();
+        MemoryBindingStore store = new();
+        _ = machine.Tree.WriteText("/sys/bus/pci/devices/0000:00:05.0/driver_override", "vfio-pci");
+        Vfio.Run(machine, store, "bind", "0000:00:05.0").Exits(ExitCode.Ok);
+        Vfio.Run(machine, store, "restore").Exits(ExitCode.Ok).Says("0000:00:05.0: nvme\n");
+        Assert.Null(machine.OverrideOf("0000:00:05.0"));
+
+        // A rollback returns to exactly what was there.
+        _ = machine.Tree.WriteText("/sys/bus/pci/devices/0000:00:05.0/driver_override", "vfio-pci");
+        machine.OnProbe = static (driver, _) => driver == "vfio-pci" ? -Errno.EIO : 0;
+        Vfio.Run(machine, store, "bind", "0000:00:05.0").Exits(ExitCode.Refused);
+        Assert.Equal(("nvme", "vfio-pci"), (machine.DriverOf("0000:00:05.0"), machine.OverrideOf("0000:00:05.0")));
+    }
+
+    [Fact]
     public void Unbind_without_a_memory_lets_the_kernel_choose()
     {
         TestMachine machine = TestMachine.Standard();

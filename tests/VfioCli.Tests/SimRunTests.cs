@@ -55,6 +55,26 @@ public sealed class SimRunTests
     }
 
     [Fact]
+    public void The_nodes_are_given_to_another_user()
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "giving a file away takes root");
+        var (status, output, error) = Run($"{s_vfio} bind --host kernel --owner 65534:12 0000:00:04.0; stat -c '%u:%g %n' /dev/vfio/devices/vfio0 /dev/vfio/3");
+        Assert.True(status == 0, output + error);
+        Assert.EndsWith("65534:12 /dev/vfio/devices/vfio0\n65534:12 /dev/vfio/3\n", output, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void A_program_of_another_user_gets_the_descriptors_that_he_may_not_open()
+    {
+        Assert.SkipUnless(Environment.IsPrivilegedProcess, "starting a program as another user takes root");
+        string user = File.ReadLines("/etc/passwd").Select(static line => line.Split(':')).First(static fields => fields[2] != "0")[0];
+        var (status, output, error) = Run($"{s_vfio} run --host kernel --user {user} 0000:00:04.0 -- sh -c 'id -un; ls -l /proc/self/fd/$VFIO_IOMMUFD >/dev/null && echo open; exec 3<>/dev/vfio/devices/vfio0'");
+        Assert.NotEqual(0, status);
+        Assert.Equal($"{user}\nopen\n", output);
+        Assert.Contains("ermission denied", error, StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void A_killed_program_is_reported_with_what_it_left_and_its_device_is_free_again()
     {
         var (status, output, error) = Run($"""

@@ -55,10 +55,13 @@ public sealed class DriverBinder
             ? DriverPlan.Make(_sysfs, address, driver, DriverPlan.Now(_sysfs, address).Override)
             : DriverPlan.Make(_sysfs, address, driver, driver))];
 
-    /// <summary>Plans giving functions back to the drivers they had; where nothing is remembered the kernel chooses.</summary>
+    /// <summary>
+    /// Plans giving functions back to the drivers they had; where nothing is remembered the kernel chooses. An override that was there before stays only when
+    /// it names that driver: one for VFIO would keep the host's driver away.
+    /// </summary>
     public IReadOnlyList<DriverPlan> PlanReturn(IEnumerable<PciAddress> functions) =>
         [.. functions.Select(address => _store.Recall(address) is { } original
-            ? DriverPlan.Make(_sysfs, address, original.Driver, original.Override)
+            ? DriverPlan.Make(_sysfs, address, original.Driver, original.Override == original.Driver ? original.Override : null)
             : DriverPlan.MakeProbe(_sysfs, address))];
 
     /// <summary>

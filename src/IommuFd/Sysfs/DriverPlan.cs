@@ -34,10 +34,13 @@ public sealed record DriverPlan(OriginalBinding Before, string? Driver, string? 
         OriginalBinding now = Now(sysfs, address);
         string device = PciBus.DevicePath(address);
         List<SysfsWrite> writes = [];
-        if (now.Override != driverOverride)
+
+        // A driver binds against the override of another one only while that is away: udev may have set it while the host's driver was bound.
+        bool against = now.Driver != driver && driver is not null && driverOverride is not null && driverOverride != driver;
+        string? first = against ? null : driverOverride;
+        if (now.Override != first)
         {
-            // Never the empty string: a write of no bytes does nothing, and the stale override then keeps the host's driver away.
-            writes.Add(new SysfsWrite(device + "/driver_override", driverOverride ?? "\n"));
+            writes.Add(Override(first));
         }
 
         if (now.Driver != driver)
@@ -54,7 +57,15 @@ public sealed record DriverPlan(OriginalBinding Before, string? Driver, string? 
             }
         }
 
+        if (against)
+        {
+            writes.Add(Override(driverOverride));
+        }
+
         return new DriverPlan(now, driver, driverOverride, writes);
+
+        // Never the empty string: a write of no bytes does nothing, and the stale override then keeps the host's driver away.
+        SysfsWrite Override(string? text) => new(device + "/driver_override", text ?? "\n");
     }
 
     /// <summary>Plans letting the kernel choose the driver: no override, and a probe. Any driver but a VFIO one, or none, is then right.</summary>

@@ -21,15 +21,10 @@ internal sealed record NodeOwner(string Text, uint UserId, uint? GroupId)
     /// <summary>The node whose owner is changed, as a command for the dry run.</summary>
     public string Command(string node) => $"chown {UserId.ToString(CultureInfo.InvariantCulture)}:{GroupId?.ToString(CultureInfo.InvariantCulture) ?? ""} {node}";
 
-    /// <summary>Gives a function's nodes to the user. The seam has no chown, because only this command needs it; simulated nodes have no other users.</summary>
+    /// <summary>Gives a function's nodes to the user. The seam has no chown, because only this command needs it: this machine's nodes only.</summary>
     /// <returns>0 or -errno.</returns>
     public int Apply(Session session, PciFunction function)
     {
-        if (session.Host.Kind != HostKind.Kernel)
-        {
-            return -Errno.EOPNOTSUPP;
-        }
-
         foreach (string node in new[] { function.DeviceNode, function.Group is { } group ? "/dev/vfio/" + group.ToString(CultureInfo.InvariantCulture) : null }.OfType<string>().Where(session.Sysfs.Exists))
         {
             int result = Accounts.ChangeOwner(node, UserId, GroupId);

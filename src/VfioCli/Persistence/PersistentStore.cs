@@ -61,8 +61,9 @@ internal sealed class PersistentStore(string root)
     public static string InitramfsHint => "If the initramfs already loads the host's driver: dracut: add_drivers+=\" vfio-pci \" and install_items+=\" /etc/udev/rules.d/10-vfio.rules \"; "
         + "initramfs-tools: vfio-pci in /etc/initramfs-tools/modules, then update-initramfs -u; mkinitcpio: MODULES=(vfio_pci vfio vfio_iommu_type1), then mkinitcpio -P.";
 
-    private static string UnitText() =>
-        """
+    // systemd looks for a bare name in /usr/local/bin and /usr/bin; a command that lies elsewhere is named in full, unless the files are for another root.
+    private string UnitText() =>
+        $"""
         # Written by `vfio persist`.
         [Unit]
         Description=Give PCI functions to VFIO
@@ -73,8 +74,8 @@ internal sealed class PersistentStore(string root)
         [Service]
         Type=oneshot
         RemainAfterExit=yes
-        ExecStart=vfio persist --apply
         ExecStartPre=-modprobe vfio-pci
+        ExecStart={(root == "/" && Environment.ProcessPath is { } path && Path.GetFileName(path) == "vfio" ? path : "vfio")} persist --apply
 
         [Install]
         WantedBy=sysinit.target

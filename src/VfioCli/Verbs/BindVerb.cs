@@ -128,6 +128,13 @@ internal sealed class BindVerb : DriverVerb
             }
         }
 
+        if (Owner is not null && !DryRun && session.Host.Kind != HostKind.Kernel)
+        {
+            throw new CommandFailure(
+                ExitCode.Unsupported, $"the nodes of {session.Host.Description} have no other users.",
+                "`vfio sim run -- vfio bind --host kernel --owner USER BDF` shows it with programs; --dry-run prints the command.");
+        }
+
         NodeOwner? owner = Owner is null ? null : NodeOwner.Parse(session, Owner);
         Dictionary<PciAddress, string> drivers = functions.ToDictionary(static function => function.Address, function => Driver ?? Choose(session, function));
         foreach (PciFunction function in functions)
