@@ -74,6 +74,8 @@ public abstract partial class PciDevice
     /// <param name="vector">Vector; with fewer vectors enabled it is folded, with INTx it does not matter.</param>
     protected void RaiseInterrupt(int vector = 0)
     {
+        if (IsDisconnected)
+            return;
         // Whoever the interrupt wakes finds the registers as they are.
         Polled?.Publish();
         if (MsixEnabled)

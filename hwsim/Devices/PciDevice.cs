@@ -53,13 +53,19 @@ public abstract partial class PciDevice
     /// <summary>True when the function may do DMA (command register bit 2).</summary>
     public bool BusMasterEnabled => (Config.Read(PciConfigSpace.Command, 2) & 4) != 0;
 
+    /// <summary>
+    /// True once the function was pulled out without a word (surprise removal): reads give ones, writes go nowhere, no DMA and no interrupt. What a program has mapped
+    /// (<see cref="PlainFunction"/> with memory) stays.
+    /// </summary>
+    public bool IsDisconnected { get; set; }
+
     /// <summary>Software reads the configuration space.</summary>
     /// <param name="offset">Byte offset.</param>
     /// <param name="bytes">1, 2 or 4.</param>
     public uint ReadConfig(int offset, int bytes)
     {
         lock (_gate)
-            return Config.Read(offset, bytes);
+            return IsDisconnected ? (uint)((1UL << (8 * bytes)) - 1) : Config.Read(offset, bytes);
     }
 
     /// <summary>Software writes the configuration space.</summary>
@@ -70,6 +76,8 @@ public abstract partial class PciDevice
     {
         lock (_gate)
         {
+            if (IsDisconnected)
+                return;
             _ = Polled?.Take();
             _resetConfig ??= Config.Save();
             Config.Write(offset, bytes, value);
@@ -166,7 +174,7 @@ public abstract partial class PciDevice
     /// <returns>How it ended; <see cref="DmaStatus.Fault"/> without bus mastering or without a unit.</returns>
     // SAFETY: the model passes memory of its own that holds length bytes.
     protected unsafe DmaStatus DmaRead(ulong iova, void* destination, ulong length, uint pasid = DmaRequest.NoPasid) =>
-        Unit != null && BusMasterEnabled ? Unit.Read(RequesterId, pasid, iova, destination, length) : DmaStatus.Fault;
+        Unit != null && BusMasterEnabled && !IsDisconnected ? Unit.Read(RequesterId, pasid, iova, destination, length) : DmaStatus.Fault;
 
     /// <summary>The device writes memory by DMA.</summary>
     /// <param name="iova">First address.</param>
@@ -176,7 +184,7 @@ public abstract partial class PciDevice
     /// <returns>How it ended; <see cref="DmaStatus.Fault"/> without bus mastering or without a unit.</returns>
     // SAFETY: as DmaRead.
     protected unsafe DmaStatus DmaWrite(ulong iova, void* source, ulong length, uint pasid = DmaRequest.NoPasid) =>
-        Unit != null && BusMasterEnabled ? Unit.Write(RequesterId, pasid, iova, source, length) : DmaStatus.Fault;
+        Unit != null && BusMasterEnabled && !IsDisconnected ? Unit.Write(RequesterId, pasid, iova, source, length) : DmaStatus.Fault;
 
     /// <summary>Adds a BAR; its size is what software finds by writing all ones.</summary>
     /// <param name="bar">The BAR.</param>
@@ -215,6 +223,6 @@ public abstract partial class PciDevice
     }
 
     private bool Answers(int bar, ulong offset, int bytes) =>
-        (uint)bar < 6 && _bars[bar] is { } b && offset < b.Size && (ulong)bytes <= b.Size - offset
+        !IsDisconnected && (uint)bar < 6 && _bars[bar] is { } b && offset < b.Size && (ulong)bytes <= b.Size - offset
         && (Config.Read(PciConfigSpace.Command, 2) & (b.IsIo ? 1u : 2u)) != 0;
 }

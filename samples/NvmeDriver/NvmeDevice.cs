@@ -79,6 +79,8 @@ public sealed partial class NvmeDevice : IDisposable
             CreateQueues();
             for (int i = 0; _options.Interrupts && i < count; i++)
                 _reapers.Add(ReapAsync(_queues[i], interrupts[i + 1]));
+            Watch(device, InterruptKind.Request, "The host wants the controller back.");
+            Watch(device, InterruptKind.Error, "The controller reported an error to the host (AER).");
         }
         catch
         {
@@ -168,6 +170,27 @@ public sealed partial class NvmeDevice : IDisposable
         }
 
         Fail(failure);
+    }
+
+    // What the kernel has to say about the device ends everything: there is nothing to be saved.
+    private void Watch(BoundDevice device, InterruptKind kind, string meaning)
+    {
+        if (device.Calls.GetIrqInfo(kind).Count == 0)
+            return;
+        _reapers.Add(WatchAsync(Own(device.EnableInterrupts(kind))[0], new IOException(meaning)));
+    }
+
+    private async Task WatchAsync(Interrupt interrupt, IOException failure)
+    {
+        try
+        {
+            _ = await interrupt.WaitAsync().ConfigureAwait(false);
+            Fail(failure);
+        }
+        catch (ObjectDisposedException)
+        {
+            // The interrupt was turned off.
+        }
     }
 
     private static async Task ReapAsync(NvmeQueue queue, Interrupt interrupt)

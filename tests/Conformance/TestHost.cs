@@ -32,6 +32,9 @@ internal sealed class TestHost : IDisposable
 
     public IHost Host { get; }
 
+    /// <summary>The simulated machine itself, past every wrapper; null under a real kernel.</summary>
+    public SimulatedHost? Machine { get; private set; }
+
     public IKernel Kernel => Host.Kernel;
 
     public ISysfs Sysfs => Host.Sysfs;
@@ -231,16 +234,16 @@ internal sealed class TestHost : IDisposable
     }
 
     // CONFORMANCE_TOPOLOGY chooses the machine; with CONFORMANCE_FAIL_NTH=1 every ioctl fails in every way before it succeeds.
-    private static IHost Simulated()
+    private IHost Simulated()
     {
         Topology topology = Topology.ByName(Environment.GetEnvironmentVariable("CONFORMANCE_TOPOLOGY") ?? "intel");
         if (Environment.GetEnvironmentVariable("CONFORMANCE_FAIL_NTH") != "1")
         {
-            return new SimulatedHost(topology);
+            return Machine = new SimulatedHost(topology);
         }
 
         var faults = new FailNth();
-        return new FailNthHost(new SimulatedHost(topology, faults: faults), faults);
+        return new FailNthHost(Machine = new SimulatedHost(topology, faults: faults), faults);
     }
 
     // The next test finds every device as the machine booted.

@@ -1,6 +1,5 @@
 using System.Globalization;
 using IommuFd;
-using IommuFd.HwSim;
 using IommuFd.Native;
 using IommuFd.Sysfs;
 using Xunit;
@@ -101,7 +100,7 @@ public sealed class RoundsTests : IDisposable
 
     private ulong PinnedPages()
     {
-        if (_t.Host is SimulatedHost machine)
+        if (_t.Machine is { } machine)
         {
             return machine.Process.PinnedPages.Pages;
         }
