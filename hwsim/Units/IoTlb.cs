@@ -27,11 +27,13 @@ public sealed unsafe class IoTlb
     private readonly Lock _gate = new();
     private int _generation;
     private readonly int _count;
-    private readonly int _groupLg2;
     private readonly Entry* _entries;
 
-    // A bit for each group of entries that may hold one: mapping page by page with caching mode invalidates as often, and mostly there is nothing.
-    private ulong _used;
+    // One bit per entry that may be in use, so that an invalidation looks at those only; the bits that some space had and the largest page, since the last Clear.
+    private readonly ulong[] _used;
+    private int _usedCount;
+    private ulong _spaceBits;
+    private int _largestLg2;
 
     /// <summary>An empty cache.</summary>
     /// <param name="entriesLg2">log2 of the number of entries, at most 20; -1 for a cache that keeps nothing.</param>
@@ -39,8 +41,8 @@ public sealed unsafe class IoTlb
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(entriesLg2, 20);
         _count = entriesLg2 < 0 ? 0 : 1 << entriesLg2;
-        _groupLg2 = Math.Max(0, entriesLg2 - 6);
         _entries = (Entry*)NativeMemory.AllocZeroed((nuint)Math.Max(1, _count), (nuint)sizeof(Entry));
+        _used = new ulong[(_count + 63) / 64];
     }
 
     /// <summary>Frees the table.</summary>
@@ -94,7 +96,10 @@ public sealed unsafe class IoTlb
         {
             if (generation != _generation)
                 return;
-            _used |= 1UL << (index >> _groupLg2);
+            _usedCount += (_used[index / 64] >> index & 1) == 0 ? 1 : 0;
+            _used[index / 64] |= 1UL << index;
+            _spaceBits |= space;
+            _largestLg2 = Math.Max(_largestLg2, sizeLg2);
             Volatile.Write(ref entry->Value, value);
             Volatile.Write(ref entry->PageTag, (address >> 12) ^ value);
             Volatile.Write(ref entry->SpaceTag, (space | Valid) ^ Mix(address >> 12) ^ value);
@@ -107,8 +112,11 @@ public sealed unsafe class IoTlb
         lock (_gate)
         {
             _generation++;
-            _used = 0;
             new Span<Entry>(_entries, _count).Clear();
+            _used.AsSpan().Clear();
+            _usedCount = 0;
+            _spaceBits = 0;
+            _largestLg2 = 0;
         }
     }
 
@@ -127,25 +135,23 @@ public sealed unsafe class IoTlb
         lock (_gate)
         {
             _generation++;
-            for (var groups = _used; groups != 0; groups &= groups - 1)
+            // No space had a bit that this one must have.
+            if ((space & mask & ~_spaceBits) != 0)
+                return;
+            var inPage = _largestLg2 >= 63 ? ulong.MaxValue : (1UL << _largestLg2) - 1;
+            var pages = ((last | inPage) >> 12) - ((first & ~inPage) >> 12) + 1;
+            if ((_spaceBits & ~mask) == 0 && pages <= (ulong)(_used.Length + _usedCount))
             {
-                var group = BitOperations.TrailingZeroCount(groups);
-                var keeps = false;
-                var start = _entries + (group << _groupLg2);
-                for (var entry = start; entry < start + (1 << _groupLg2); entry++)
-                {
-                    if (!Matches(entry, 0, 0))
-                        continue;
-                    var page = (entry->PageTag ^ entry->Value) << 12;
-                    var inPage = (1UL << (int)(entry->Value >> 4 & 63)) - 1;
-                    if (Matches(entry, space, mask) && (page & ~inPage) <= last && (page | inPage) >= first)
-                        *entry = default;
-                    else
-                        keeps = true;
-                }
+                // All bits that differ between spaces are compared, so only one space matches: its entries can only be where the range's pages are kept.
+                for (var address = first & ~inPage; pages != 0; pages--, address += 4096)
+                    RemoveAt(Index(space & mask, address), space, mask, first, last);
+                return;
+            }
 
-                if (!keeps)
-                    _used &= ~(1UL << group);
+            for (var word = 0; word < _used.Length; word++)
+            {
+                for (var bits = _used[word]; bits != 0; bits &= bits - 1)
+                    RemoveAt((word * 64) + BitOperations.TrailingZeroCount(bits), space, mask, first, last);
             }
         }
     }
@@ -160,6 +166,20 @@ public sealed unsafe class IoTlb
                 used += Matches(entry, 0, 0) ? 1 : 0;
             return used;
         }
+    }
+
+    private void RemoveAt(int index, ulong space, ulong mask, ulong first, ulong last)
+    {
+        var entry = _entries + index;
+        if (!Matches(entry, space, mask))
+            return;
+        var page = (entry->PageTag ^ entry->Value) << 12;
+        var inPage = (1UL << (int)(entry->Value >> 4 & 63)) - 1;
+        if ((page & ~inPage) > last || (page | inPage) < first)
+            return;
+        *entry = default;
+        _used[index / 64] &= ~(1UL << index);
+        _usedCount--;
     }
 
     private static bool Matches(Entry* entry, ulong space, ulong mask)

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using IommuFd;
 using IommuFd.HwSim;
 using IommuFd.Native;
@@ -20,13 +19,16 @@ internal sealed unsafe class LibraryCases : IDisposable
     private readonly BoundDevice _device;
     private readonly Attachment _attachment;
     private readonly Ioas _ioas;
-    private readonly nint _buffer = (nint)NativeMemory.AlignedAlloc((nuint)Area, 4096);
+    private readonly DmaBuffer _memory;
+    private readonly nint _buffer;
     private readonly MemFdHandle _file;
 
     public LibraryCases()
     {
-        NativeMemory.Fill((void*)_buffer, (nuint)Area, 1);
         _host = IommuHost.Over(_machine);
+        _memory = _host.AllocateBuffer(Area);
+        _memory.Span.Fill(1);
+        _buffer = _memory.Address;
         _context = _host.OpenContext();
         // With a device attached a map writes page tables; without one it is only noted.
         var address = PciAddress.Parse("0000:00:04.0");
@@ -59,9 +61,9 @@ internal sealed unsafe class LibraryCases : IDisposable
         _space.Dispose();
         _device.Dispose();
         _context.Dispose();
+        _memory.Dispose();
         _host.Dispose();
         _machine.Dispose();
-        NativeMemory.AlignedFree((void*)_buffer);
     }
 
     private void Ioctl()

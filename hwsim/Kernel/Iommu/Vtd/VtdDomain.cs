@@ -13,7 +13,7 @@ internal abstract class VtdDomain(IommuDomainType type, VtdOps owner) : IommuDom
     protected Lock Gate { get; } = new();
 
     /// <summary>Where the table is used now. The gate is held.</summary>
-    protected IReadOnlyList<UnitUse> Units => _units;
+    protected List<UnitUse> Units => _units;
 
     /// <summary>The owner.</summary>
     protected VtdOps Vtd => (VtdOps)Owner;
