@@ -75,6 +75,29 @@ public sealed unsafe class IoTlb
             && (Volatile.Read(ref entry->SpaceTag) ^ value) == ((space | Valid) ^ Mix(address >> 12));
     }
 
+    /// <summary>Looks a page up for a request without privilege, PCIe translation types or other peculiarities.</summary>
+    /// <param name="space">Whose address.</param>
+    /// <param name="address">Input address.</param>
+    /// <param name="access">What is asked for; with anything but Read, Write and Execute there is no hit.</param>
+    /// <param name="output">Physical address.</param>
+    /// <param name="sizeLg2">log2 of the page.</param>
+    /// <returns>True on a hit that allows the access.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    internal bool TryHit(ulong space, ulong address, DmaAccess access, out ulong output, out int sizeLg2)
+    {
+        var page = address >> 12;
+        // A cache that keeps nothing has one entry, which matches nothing.
+        var entry = _entries + (Index(space, address) & ~(_count - 1 >> 31));
+        var value = Volatile.Read(ref entry->Value);
+        output = (value & 0x00FF_FFFF_FFFF_F000) | (address & 0xFFF);
+        sizeLg2 = (int)(value >> 4 & 63);
+
+        // One comparison for the page, the space, and (with the bits that a hit can allow) the access.
+        return ((Volatile.Read(ref entry->PageTag) ^ value ^ page)
+            | (Volatile.Read(ref entry->SpaceTag) ^ value ^ (space | Valid) ^ Mix(page))
+            | ((ulong)access & ~(value & 7))) == 0;
+    }
+
     /// <summary>Counts invalidations.</summary>
     public int Generation => Volatile.Read(ref _generation);
 

@@ -120,6 +120,45 @@ public abstract unsafe class IommuUnit
 
     private DmaStatus Move(ushort requesterId, uint pasid, ulong iova, byte* device, ulong length, DmaAccess access)
     {
+        if (length == 0)
+            return DmaStatus.Success;
+
+        // The usual transfer is a piece of one page, whose translation is cached.
+        if (TryHit(requesterId, pasid, iova, access, out var output, out var sizeLg2))
+        {
+            var inPage = (1UL << sizeLg2) - 1;
+            var memory = length - 1 <= inPage - (iova & inPage) ? Memory.TryGet(output, length) : null;
+            if (memory != null)
+            {
+                if (access == DmaAccess.Read)
+                    MemoryCopy.Copy(device, memory, length);
+                else
+                    MemoryCopy.Copy(memory, device, length);
+                return DmaStatus.Success;
+            }
+        }
+
+        return MovePieces(requesterId, pasid, iova, device, length, access);
+    }
+
+    /// <summary>Looks into the unit's caches for a request that needs nothing else.</summary>
+    /// <param name="requesterId">Who.</param>
+    /// <param name="pasid">PASID or <see cref="DmaRequest.NoPasid"/>.</param>
+    /// <param name="address">IOVA.</param>
+    /// <param name="access">Read or Write.</param>
+    /// <param name="output">Physical address.</param>
+    /// <param name="sizeLg2">log2 of the page.</param>
+    /// <returns>False when <see cref="Translate"/> must be asked.</returns>
+    protected virtual bool TryHit(ushort requesterId, uint pasid, ulong address, DmaAccess access, out ulong output, out int sizeLg2)
+    {
+        output = 0;
+        sizeLg2 = 0;
+        return false;
+    }
+
+    // Page by page.
+    private DmaStatus MovePieces(ushort requesterId, uint pasid, ulong iova, byte* device, ulong length, DmaAccess access)
+    {
         while (length != 0)
         {
             if (!Translate(new DmaRequest(requesterId, pasid, iova, access), out var translation))

@@ -37,6 +37,16 @@ public sealed partial class AmdViUnit : IommuUnit
     public IoTlb IoTlb => _ioTlb;
 
     /// <inheritdoc/>
+    protected override bool TryHit(ushort requesterId, uint pasid, ulong address, DmaAccess access, out ulong output, out int sizeLg2)
+    {
+        output = 0;
+        sizeLg2 = 0;
+        var context = _contexts[ContextIndex(requesterId, pasid)];
+        return _enabled && context != null && context.DeviceId == requesterId && context.Pasid == pasid && !context.Passes && !context.Blocks && !ChecksStaleness
+            && _ioTlb.TryHit(context.Space, address, access, out output, out sizeLg2);
+    }
+
+    /// <inheritdoc/>
     public override bool Translate(in DmaRequest request, out DmaTranslation translation)
     {
         translation = new DmaTranslation { Output = request.Address, SizeLg2 = 63, Allowed = DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute };

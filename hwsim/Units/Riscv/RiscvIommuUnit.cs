@@ -38,6 +38,16 @@ public sealed partial class RiscvIommuUnit : IommuUnit
     public IoTlb IoTlb => _ioTlb;
 
     /// <inheritdoc/>
+    protected override bool TryHit(ushort requesterId, uint pasid, ulong address, DmaAccess access, out ulong output, out int sizeLg2)
+    {
+        output = 0;
+        sizeLg2 = 0;
+        var context = _contexts[ContextIndex(requesterId, pasid)];
+        return _mode != 1 && context != null && context.DeviceId == requesterId && context.Pasid == pasid && !ChecksStaleness
+            && _ioTlb.TryHit(context.Space, address, access, out output, out sizeLg2);
+    }
+
+    /// <inheritdoc/>
     public override bool Translate(in DmaRequest request, out DmaTranslation translation)
     {
         translation = default;

@@ -39,6 +39,16 @@ public sealed partial class SmmuV3Unit : IommuUnit
     public IoTlb IoTlb => _ioTlb;
 
     /// <inheritdoc/>
+    protected override bool TryHit(ushort requesterId, uint pasid, ulong address, DmaAccess access, out ulong output, out int sizeLg2)
+    {
+        output = 0;
+        sizeLg2 = 0;
+        var context = _contexts[ContextIndex(requesterId, pasid)];
+        return _enabled && context != null && context.StreamId == requesterId && context.Substream == pasid && !context.Abort && !ChecksStaleness
+            && _ioTlb.TryHit(context.Space, address, access, out output, out sizeLg2);
+    }
+
+    /// <inheritdoc/>
     public override bool Translate(in DmaRequest request, out DmaTranslation translation)
     {
         translation = default;

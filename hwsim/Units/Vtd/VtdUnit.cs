@@ -45,6 +45,19 @@ public sealed partial class VtdUnit : IommuUnit
     public IoTlb IoTlb => _ioTlb;
 
     /// <inheritdoc/>
+    protected override bool TryHit(ushort requesterId, uint pasid, ulong address, DmaAccess access, out ulong output, out int sizeLg2)
+    {
+        output = 0;
+        sizeLg2 = 0;
+        var context = _contexts[ContextIndex(requesterId, pasid)];
+        return _translationEnabled && context != null && IsFor(context, requesterId, pasid) && !ChecksStaleness
+            && _ioTlb.TryHit(context.Space, address, access, out output, out sizeLg2);
+    }
+
+    private bool IsFor(VtdContext context, ushort requesterId, uint pasid) => context.SourceId == requesterId && context.Pasid == pasid
+        && ReferenceEquals(context.Device, _mode == 0 ? null : _devices[DeviceIndex(requesterId)]);
+
+    /// <inheritdoc/>
     public override bool Translate(in DmaRequest request, out DmaTranslation translation)
     {
         if (!_translationEnabled)
@@ -57,8 +70,7 @@ public sealed partial class VtdUnit : IommuUnit
         // Before anything is looked up: what an invalidation overtakes from here on is not kept.
         var generation = _ioTlb.Generation;
         var context = _contexts[ContextIndex(request.RequesterId, request.Pasid)];
-        if (context == null || context.SourceId != request.RequesterId || context.Pasid != request.Pasid
-            || !ReferenceEquals(context.Device, _mode == 0 ? null : _devices[DeviceIndex(request.RequesterId)]))
+        if (context == null || !IsFor(context, request.RequesterId, request.Pasid))
         {
             var reason = FindContext(request, out context, out var faultsDisabled);
             if (reason != VtdFaultReason.None)
