@@ -111,36 +111,6 @@ public class BindTests
         }
     }
 
-    [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void A_command_killed_at_any_write_is_undone_by_the_next_command(bool afterTheWrite)
-    {
-        for (int failing = 1; failing <= 6; failing++)
-        {
-            string directory = Directory.CreateTempSubdirectory("vfio-store").FullName;
-            try
-            {
-                TestMachine machine = TestMachine.Standard();
-                using (DirectoryBindingStore store = new(directory))
-                {
-                    DriverBinder killed = new(new FaultySysfs(machine.Tree, failing, static () => throw new KilledException(), afterTheWrite), store);
-                    _ = Assert.Throws<KilledException>(() => killed.Apply(killed.PlanBind([PciAddress.Parse("0000:00:05.0"), PciAddress.Parse("0000:01:00.0")], "vfio-pci")));
-                }
-
-                using DirectoryBindingStore next = new(directory);
-                Vfio run = Vfio.Run(machine, next, "list", "--driver", "nvme").Exits(ExitCode.Ok)
-                    .Complains("an earlier vfio command was killed while it changed drivers; put back: 0000:00:05.0, 0000:01:00.0.");
-                Assert.Contains("0000:00:05.0", run.Out, StringComparison.Ordinal);
-                AssertAsBefore(machine, next);
-            }
-            finally
-            {
-                Directory.Delete(directory, recursive: true);
-            }
-        }
-    }
-
     [Fact]
     public void What_a_killed_command_left_is_not_written_over_until_it_is_undone_or_forgotten()
     {
@@ -199,38 +169,5 @@ public class BindTests
         Assert.Null(machine.OverrideOf("0000:00:05.0"));
         Assert.Null(machine.OverrideOf("0000:01:00.0"));
         Assert.Empty(store.Unfinished());
-    }
-
-    private sealed class KilledException : Exception;
-
-    /// <summary>The n-th write fails, before or after it had its effect.</summary>
-    private sealed class FaultySysfs(ISysfs inner, int failing, Func<int> fault, bool afterTheWrite = false) : ISysfs
-    {
-        private int _writes;
-
-        public int ReadText(string path, out string text) => inner.ReadText(path, out text);
-
-        public int ReadBytes(string path, out byte[] bytes) => inner.ReadBytes(path, out bytes);
-
-        public int WriteText(string path, string text)
-        {
-            if (++_writes != failing)
-            {
-                return inner.WriteText(path, text);
-            }
-
-            if (afterTheWrite)
-            {
-                _ = inner.WriteText(path, text);
-            }
-
-            return fault();
-        }
-
-        public int ReadLink(string path, out string target) => inner.ReadLink(path, out target);
-
-        public int List(string path, out string[] names) => inner.List(path, out names);
-
-        public int Status(string path, out PathStatus status) => inner.Status(path, out status);
     }
 }

@@ -92,12 +92,18 @@ public sealed class DriverBinder
             }
         }
 
-        foreach (DriverPlan plan in changing)
+        // A death in between must find what is needed: the journal is closed when all is remembered, and only then is anything forgotten.
+        foreach (DriverPlan plan in changing.Where(plan => DriverClaim.IsVfio(plan.Driver) && (!DriverClaim.IsVfio(plan.Before.Driver) || _store.Recall(plan.Address) is null)))
         {
-            Keep(plan);
+            _store.Remember(plan.Before);
         }
 
         _store.Commit();
+        foreach (DriverPlan plan in changing.Where(static plan => !DriverClaim.IsVfio(plan.Driver)))
+        {
+            _store.Forget(plan.Address);
+        }
+
         return null;
     }
 
@@ -169,17 +175,5 @@ public sealed class DriverBinder
         failed.Add(stuck.Address);
         _store.Commit();
         return failed;
-    }
-
-    private void Keep(DriverPlan plan)
-    {
-        if (!DriverClaim.IsVfio(plan.Driver))
-        {
-            _store.Forget(plan.Address);
-        }
-        else if (!DriverClaim.IsVfio(plan.Before.Driver) || _store.Recall(plan.Address) is null)
-        {
-            _store.Remember(plan.Before);
-        }
     }
 }
