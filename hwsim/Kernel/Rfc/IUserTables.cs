@@ -32,6 +32,9 @@ internal interface IUserTables
     /// <summary>The formats that a device's unit takes.</summary>
     IReadOnlyList<UserTableFormat> UserTables(IommuDevice device);
 
+    /// <summary>Makes the kernel's table below a user's, with dirty tracking where that can be.</summary>
+    int AllocParent(IommuDevice device, out IommuDomain? domain);
+
     /// <summary>Makes a domain of a user's table over a nest parent; it is an <see cref="IUserTableDomain"/>.</summary>
     int AllocUserTable(IommuDevice device, IommuDomain parent, in UserTable table, out IommuDomain? domain);
 }

@@ -129,17 +129,21 @@ internal sealed partial class RfcDevice(RfcContext context, VfioDevice vfio, ulo
     /// <summary>Makes an empty table for the device with everything that its unit can do: PASIDs and dirty tracking, or the lower level of nesting.</summary>
     internal int NewDomain(bool nestParent, out IommuDomain? domain)
     {
-        const uint Parent = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT, Dirty = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
-        const uint Pasid = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID;
+        const uint Dirty = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING, Pasid = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID;
         IommuOps ops = Iommu.Ops!;
-        uint wanted = nestParent ? Parent : Iommu.MaxPasids > 0 ? Pasid : 0;
-        if (Iommu.Capable(IommuCapability.DirtyTracking) && ops.DomainAllocPaging(Iommu, wanted | Dirty, null, out domain) == 0)
+        if (nestParent)
+        {
+            return ((IUserTables)ops).AllocParent(Iommu, out domain);
+        }
+
+        uint wanted = Iommu.MaxPasids > 0 && !Pasids.IsDelegated ? Pasid : 0;
+        if (TracksDirty && ops.DomainAllocPaging(Iommu, wanted | Dirty, null, out domain) == 0)
         {
             return 0;
         }
 
         int error = ops.DomainAllocPaging(Iommu, wanted, null, out domain);
-        return error < 0 && !nestParent && wanted != 0 ? ops.DomainAllocPaging(Iommu, 0, null, out domain) : error;
+        return error < 0 && wanted != 0 ? ops.DomainAllocPaging(Iommu, 0, null, out domain) : error;
     }
 
     private int Claim(object owner)

@@ -8,6 +8,7 @@ internal sealed class AmdHostDomain : TableDomain<AmdV1>, IAmdAttached
     private readonly AmdDriver _driver;
     private readonly int _id;
     private readonly List<IommuDevice> _devices = [];
+    private readonly List<AmdUserTableDomain> _above = [];
     private bool _tracking;
 
     private AmdHostDomain(AmdOps owner, IommuDomainType type, AmdDriver driver, PageTable<AmdV1> table, bool tracksDirty)
@@ -66,7 +67,7 @@ internal sealed class AmdHostDomain : TableDomain<AmdV1>, IAmdAttached
             if (_tracking != enable)
             {
                 _tracking = enable;
-                _devices.ForEach(SetEntry);
+                OnRootChanged();
                 _driver.InvalidatePages(_id, null, 0, ulong.MaxValue);
             }
 
@@ -85,11 +86,39 @@ internal sealed class AmdHostDomain : TableDomain<AmdV1>, IAmdAttached
 
     protected override void Invalidate(ulong first, ulong last) => _driver.InvalidatePages(_id, null, first, last);
 
-    protected override void OnRootChanged() => _devices.ForEach(SetEntry);
+    protected override void OnRootChanged()
+    {
+        _devices.ForEach(SetEntry);
+        _above.ForEach(static user => user.ParentChanged());
+    }
 
-    private void SetEntry(IommuDevice device) => _driver.SetEntry(
-        device.RequesterId,
-        AmdDriver.Valid | AmdDriver.ReadWrite | ((ulong)(Table.Geometry.TopLevel + 1) << 9) | Table.Root | (_tracking ? AmdDriver.HostAccessedDirty : 0),
-        (uint)_id,
-        0);
+    /// <summary>The driver of its unit.</summary>
+    internal AmdDriver Driver => _driver;
+
+    /// <summary>Its domain id, which tables above it share: what is invalidated here goes for them too.</summary>
+    internal int Id => _id;
+
+    /// <summary>The part of a device table entry that points at this table.</summary>
+    internal ulong EntryWord =>
+        AmdDriver.Valid | AmdDriver.ReadWrite | ((ulong)(Table.Geometry.TopLevel + 1) << 9) | Table.Root | (_tracking ? AmdDriver.HostAccessedDirty : 0);
+
+    /// <summary>A user's table uses this one; it is told when the root moves.</summary>
+    internal void Add(AmdUserTableDomain user)
+    {
+        lock (Gate)
+        {
+            _above.Add(user);
+        }
+    }
+
+    /// <summary>Undoes <see cref="Add"/>.</summary>
+    internal void Remove(AmdUserTableDomain user)
+    {
+        lock (Gate)
+        {
+            _above.Remove(user);
+        }
+    }
+
+    private void SetEntry(IommuDevice device) => _driver.SetEntry(device.RequesterId, EntryWord, (uint)_id, 0);
 }

@@ -10,9 +10,9 @@ namespace IommuFd.HwSim.Kernel;
 /// The AMD driver (drivers/iommu/amd): host page tables that grow at the top, dirty tracking in them, and v2 tables through GCR3 for domains with PASIDs.
 /// </summary>
 /// <remarks>
-/// Does not model: nested domains and virtual IOMMUs, unity maps of firmware, device TLBs and page requests, aliases, SNP, interrupt remapping.
+/// Does not model: nested domains of iommufd and virtual IOMMUs, unity maps of firmware, device TLBs and page requests, aliases, SNP, interrupt remapping.
 /// </remarks>
-public sealed class AmdOps : IommuOps
+public sealed partial class AmdOps : IommuOps
 {
     private readonly AmdBlockedDomain _blocked;
     private readonly List<AmdDriver> _units = [];

@@ -2,6 +2,13 @@ using IommuFd.HwSim.Units;
 
 namespace IommuFd.HwSim.Kernel;
 
+/// <summary>A device context's words (section 2.1.3).</summary>
+/// <param name="Control">tc.</param>
+/// <param name="SecondStage">iohgatp.</param>
+/// <param name="Attributes">ta.</param>
+/// <param name="FirstStage">fsc: a first-stage table, or a process directory.</param>
+internal readonly record struct RiscvDeviceContext(ulong Control, ulong SecondStage, ulong Attributes, ulong FirstStage);
+
 /// <summary>The driver's side of one RISC-V IOMMU (struct riscv_iommu_device): device directory, PSCIDs, commands.</summary>
 internal sealed partial class RiscvDriver
 {
@@ -14,7 +21,7 @@ internal sealed partial class RiscvDriver
     private readonly Action<string>? _print;
     private readonly bool _isExtended;
     private readonly CommandRing _ring;
-    private readonly HashSet<int> _pscids = [];
+    private readonly HashSet<int> _pscids = [], _gscids = [];
 
     internal RiscvDriver(RiscvIommuUnit unit, Action<string>? print = null)
     {
@@ -44,33 +51,29 @@ internal sealed partial class RiscvDriver
     /// <summary>Width of the widest first-stage mode.</summary>
     internal int AddressBits => (Capabilities & 1 << 11) != 0 ? 57 : (Capabilities & 1 << 10) != 0 ? 48 : 39;
 
+    /// <summary>Sv48x4 and the first stages to stand on it.</summary>
+    internal bool HasSecondStage => (Capabilities & 1 << 18) != 0;
+
+    /// <summary>PD20.</summary>
+    internal bool HasDirectories => (Capabilities & 1UL << 40) != 0;
+
     internal bool HasPbmt => (Capabilities & 1 << 15) != 0;
 
-    internal int AllocPscid()
-    {
-        lock (_lock)
-        {
-            var id = 1;
-            while (!_pscids.Add(id))
-            {
-                id++;
-            }
+    /// <summary>A tag of a first stage (PSCID) or, of another set, of a guest (GSCID).</summary>
+    internal int AllocPscid() => Alloc(_pscids);
 
-            return id;
-        }
-    }
+    internal void FreePscid(int id) => Free(_pscids, id);
 
-    internal void FreePscid(int id)
-    {
-        lock (_lock)
-        {
-            _pscids.Remove(id);
-        }
-    }
+    internal int AllocGscid() => Alloc(_gscids);
+
+    internal void FreeGscid(int id) => Free(_gscids, id);
 
     /// <summary>Writes a device context: invalid first, then the new words, the valid bit last (riscv_iommu_iodir_update).</summary>
     /// <returns>False when there is no memory for the directory.</returns>
-    internal bool SetContext(ushort device, bool isValid, ulong fsc, int pscid)
+    internal bool SetContext(ushort device, bool isValid, ulong fsc, int pscid) => SetContext(device, new RiscvDeviceContext(isValid ? 1UL : 0, 0, (ulong)pscid << 12, fsc));
+
+    /// <summary>Writes a whole device context.</summary>
+    internal bool SetContext(ushort device, in RiscvDeviceContext context)
     {
         lock (_lock)
         {
@@ -87,13 +90,35 @@ internal sealed partial class RiscvDriver
                 Command(did, 0);
             }
 
-            _memory.Write64(at + 24, fsc);
-            _memory.Write64(at + 16, (ulong)pscid << 12);
-            _memory.Write64(at, isValid ? 1UL : 0);
+            _memory.Write64(at + 24, context.FirstStage);
+            _memory.Write64(at + 16, context.Attributes);
+            _memory.Write64(at + 8, context.SecondStage);
+            _memory.Write64(at, context.Control);
             Command(did, 0);
             Command(2, 0);
             return true;
         }
+    }
+
+    /// <summary>IODIR.INVAL_PDT: the process directory's entry of a PASID is read again.</summary>
+    internal void InvalidateProcess(ushort device, uint pasid)
+    {
+        Command(3 | (1 << 7) | (1UL << 33) | ((ulong)device << 40) | ((ulong)pasid << 12), 0);
+        Command(2, 0);
+    }
+
+    /// <summary>IODIR.INVAL_DDT: the context of a device and all of its processes are read again.</summary>
+    internal void InvalidateDevice(ushort device)
+    {
+        Command(3 | (1UL << 33) | ((ulong)device << 40), 0);
+        Command(2, 0);
+    }
+
+    /// <summary>IOTINVAL.GVMA: everything of a guest; IOTINVAL.VMA for its first stages alone.</summary>
+    internal void InvalidateGuest(int gscid, bool firstStages)
+    {
+        Command(1 | (firstStages ? 0 : 1UL << 7) | (1UL << 33) | ((ulong)gscid << 44), 0);
+        Command(2, 0);
     }
 
     /// <summary>IOTINVAL.VMA of a range by address, or of the whole PSCID when it is large.</summary>
@@ -113,6 +138,28 @@ internal sealed partial class RiscvDriver
         }
 
         Command(2, 0);
+    }
+
+    private int Alloc(HashSet<int> ids)
+    {
+        lock (_lock)
+        {
+            var id = 1;
+            while (!ids.Add(id))
+            {
+                id++;
+            }
+
+            return id;
+        }
+    }
+
+    private void Free(HashSet<int> ids, int id)
+    {
+        lock (_lock)
+        {
+            ids.Remove(id);
+        }
     }
 
     private bool TryFind(ushort device, out ulong at)

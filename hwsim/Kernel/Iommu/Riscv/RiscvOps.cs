@@ -6,11 +6,11 @@ namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The RISC-V driver (drivers/iommu/riscv): first-stage domains. As in Linux 7.3 it claims no capability, so iommufd and VFIO refuse its devices.</summary>
 /// <remarks>
-/// Does not model: process directories, second stages, ATS and page requests: the driver has none of them yet. <paramref name="isCoherent"/> stands for a kernel
+/// Does not model: ATS and page requests. Process directories and second stages are there for the proposal of 2021 only: Linux' driver has none of them yet. <paramref name="isCoherent"/> stands for a kernel
 /// whose driver reports cache coherency, which Linux 7.3's does not.
 /// </remarks>
 /// <param name="isCoherent">The driver answers IOMMU_CAP_CACHE_COHERENCY.</param>
-public sealed class RiscvOps(bool isCoherent) : IommuOps
+public sealed partial class RiscvOps(bool isCoherent) : IommuOps
 {
     private readonly List<RiscvDriver> _units = [];
     private RiscvBlockedDomain? _blocked;
@@ -65,13 +65,13 @@ internal sealed class RiscvBlockedDomain(RiscvOps owner) : IommuDomain(IommuDoma
     public override int AttachDevice(IommuDevice device, IommuDomain? old)
     {
         var rc = ((RiscvOps)Owner).DriverOf(device).SetContext(device.RequesterId, isValid: false, 0, 0) ? 0 : -Errno.ENOMEM;
-        (old as RiscvPagingDomain)?.Detached();
+        (old as IRiscvAttached)?.Detached();
         return rc;
     }
 }
 
 /// <summary>A first-stage table of the widest mode, with its PSCID.</summary>
-internal sealed class RiscvPagingDomain : TableDomain<RiscV64>
+internal sealed class RiscvPagingDomain : TableDomain<RiscV64>, IRiscvAttached
 {
     private readonly RiscvDriver _driver;
     private readonly int _pscid;
@@ -115,7 +115,7 @@ internal sealed class RiscvPagingDomain : TableDomain<RiscV64>
             return -Errno.ENOMEM;
         }
 
-        (old as RiscvPagingDomain)?.Detached();
+        (old as IRiscvAttached)?.Detached();
         return 0;
     }
 
@@ -126,9 +126,12 @@ internal sealed class RiscvPagingDomain : TableDomain<RiscV64>
         _driver.FreePscid(_pscid);
     }
 
-    internal void Detached() => _driver.InvalidatePages(_pscid, 0, ulong.MaxValue);
+    public void Detached() => _driver.InvalidatePages(_pscid, 0, ulong.MaxValue);
 
-    protected override PageAttributes AttributesOf(IommuProt prot) =>
+    protected override PageAttributes AttributesOf(IommuProt prot) => Attributes(prot);
+
+    /// <summary>What a mapping's permissions are in every RISC-V table: accessed and dirty bits are set in advance.</summary>
+    internal static PageAttributes Attributes(IommuProt prot) =>
         PageAttributes.User | PageAttributes.Execute | PageAttributes.Accessed
         | ((prot & IommuProt.Read) != 0 ? PageAttributes.Read : 0)
         | ((prot & IommuProt.Write) != 0 ? PageAttributes.Write | PageAttributes.Dirty : 0)

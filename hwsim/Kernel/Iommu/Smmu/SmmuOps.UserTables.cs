@@ -20,6 +20,9 @@ public sealed partial class SmmuOps : IUserTables
             ? [new UserTableFormat(iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_SMMUV3, true, 64 + Math.Min((uint)driver.SubstreamBits, uint.Log2(device.MaxPasids)))]
             : [];
 
+    int IUserTables.AllocParent(IommuDevice device, out IommuDomain? domain) =>
+        DomainAllocPaging(device, (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT, null, out domain);
+
     int IUserTables.AllocUserTable(IommuDevice device, IommuDomain parent, in UserTable table, out IommuDomain? domain)
     {
         domain = parent is SmmuStage2Domain stage2 ? new SmmuUserTableDomain(this, stage2, table.Address, (int)table.AddressWidth - 64) : null;

@@ -10,6 +10,12 @@ public sealed partial class VtdOps : IUserTables
         ? [new UserTableFormat(iommu_ioasid_format.IOMMU_IOASID_FORMAT_VTD_S1, false, driver.HasFirstStage5 ? 57u : 48)]
         : [];
 
+    int IUserTables.AllocParent(IommuDevice device, out IommuDomain? domain)
+    {
+        const uint Parent = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT, Dirty = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
+        return DomainAllocPaging(device, Parent | (DriverOf(device).HasDirtyTracking ? Dirty : 0), null, out domain);
+    }
+
     int IUserTables.AllocUserTable(IommuDevice device, IommuDomain parent, in UserTable table, out IommuDomain? domain)
     {
         domain = null;
