@@ -1,6 +1,7 @@
 using System.Globalization;
 using IommuFd.HwSim.Devices;
 using IommuFd.HwSim.Devices.Igb;
+using IommuFd.HwSim.Devices.Ioat;
 using IommuFd.HwSim.Devices.Nvme;
 using IommuFd.HwSim.Devices.Pasid;
 
@@ -34,8 +35,9 @@ internal static class DeviceModels
         "nvme" => new NvmeController(function.Properties.GetValueOrDefault("file")),
         "igb" => new IgbController(Mac(function)),
         "igbvf" when physical is IgbController controller => controller.AddVirtual(),
+        "ioat" => new IoatController(),
         "pasid" => new PasidDevice((int)Number(function, "pasid_bits", 20), Number(function, "ats", 1) != 0, Number(function, "pri", 1) != 0),
-        _ => throw new TopologyException($"function {function.Address} has a model '{function.Model}'; known are: edu, igb, nvme, pasid"),
+        _ => throw new TopologyException($"function {function.Address} has a model '{function.Model}'; known are: edu, igb, ioat, nvme, pasid"),
     };
 
     private static byte[]? Mac(FunctionTopology function)
