@@ -11,8 +11,8 @@ internal sealed record SystemCalls
     /// <summary>The calls of the architecture that this process runs on, or null where interception is not implemented.</summary>
     public static SystemCalls? Here => RuntimeInformation.ProcessArchitecture switch
     {
-        System.Runtime.InteropServices.Architecture.X64 => s_x64,
-        System.Runtime.InteropServices.Architecture.Arm64 => s_arm64,
+        System.Runtime.InteropServices.Architecture.X64 => X64,
+        System.Runtime.InteropServices.Architecture.Arm64 => Arm64,
         _ => null,
     };
 
@@ -40,14 +40,16 @@ internal sealed record SystemCalls
     public int fcntl { get; private init; }
 #pragma warning restore
 
-    private static readonly SystemCalls s_x64 = new()
+    /// <summary>x86-64.</summary>
+    public static SystemCalls X64 { get; } = new()
     {
         Architecture = 0xC000003E,
         read = 0, write = 1, open = 2, fstat = 5, lseek = 8, mmap = 9, ioctl = 16, pread64 = 17, pwrite64 = 18, readv = 19, writev = 20,
         dup = 32, fcntl = 72, ftruncate = 77, creat = 85, openat = 257, newfstatat = 262, preadv = 295, pwritev = 296, statx = 332,
     };
 
-    private static readonly SystemCalls s_arm64 = new()
+    /// <summary>arm64.</summary>
+    public static SystemCalls Arm64 { get; } = new()
     {
         Architecture = 0xC00000B7,
         read = 63, write = 64, open = -1, fstat = 80, lseek = 62, mmap = 222, ioctl = 29, pread64 = 67, pwrite64 = 68, readv = 65, writev = 66,
