@@ -1,29 +1,66 @@
-using IommuFd.Native;
-
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>Dirty tracking: of the space's own tables, and of the shadows below it, whose pages are the space's.</summary>
 internal abstract partial class RfcKernelIoasid
 {
-    /// <summary>True while the space, or one above it, is tracked.</summary>
-    internal bool IsTracking { get; private set; }
+    private bool _isTracked, _isApplied;
 
-    /// <summary>Starts or stops; -EOPNOTSUPP when a table that is in use cannot.</summary>
+    /// <summary>True while the space, or one above it, is tracked.</summary>
+    internal bool IsTracking => _isTracked || Parent is RfcKernelIoasid { IsTracking: true };
+
+    /// <summary>Starts or stops; -EOPNOTSUPP when a table that is in use cannot: then nothing changed.</summary>
     internal int SetTracking(bool enable)
     {
-        foreach (IommuDomain domain in Domains())
+        bool before = _isTracked;
+        _isTracked = enable;
+        int error = ApplyTracking();
+        if (error < 0)
         {
-            int error = Pagetable.SetDirtyTracking(domain, enable);
+            _isTracked = before;
+            _ = ApplyTracking();
+        }
+
+        return error;
+    }
+
+    /// <summary>Reports the pages of a range that were written.</summary>
+    internal void ReadDirty(ulong first, ulong last, bool noClear, DirtyBitmap dirty)
+    {
+        if (_domain is not null)
+        {
+            Pagetable.ReadDirty(_domain, first, last, noClear, dirty);
+        }
+
+        if (_nestParent is not null)
+        {
+            Pagetable.ReadDirty(_nestParent, first, last, noClear, dirty);
+        }
+
+        foreach (RfcIoasid child in Children)
+        {
+            (child as RfcShadowIoasid)?.ReadDirtyOfParent(first, last, noClear, dirty);
+        }
+    }
+
+    // Switching on makes everything clean, so that what is on already is left alone.
+    private int ApplyTracking()
+    {
+        bool wanted = IsTracking;
+        if (wanted != _isApplied)
+        {
+            int error = _domain is null ? 0 : Pagetable.SetDirtyTracking(_domain, wanted);
+            error = error < 0 || _nestParent is null ? error : Pagetable.SetDirtyTracking(_nestParent, wanted);
             if (error < 0)
             {
                 return error;
             }
+
+            _isApplied = wanted;
         }
 
-        IsTracking = enable;
-        foreach (RfcShadowIoasid child in Children.OfType<RfcShadowIoasid>())
+        foreach (RfcIoasid child in Children)
         {
-            int error = child.SetTracking(enable);
+            int error = (child as RfcKernelIoasid)?.ApplyTracking() ?? 0;
             if (error < 0)
             {
                 return error;
@@ -31,32 +68,5 @@ internal abstract partial class RfcKernelIoasid
         }
 
         return 0;
-    }
-
-    /// <summary>Reports the pages of a range that were written.</summary>
-    internal void ReadDirty(ulong first, ulong last, bool noClear, DirtyBitmap dirty)
-    {
-        foreach (IommuDomain domain in Domains())
-        {
-            Pagetable.ReadDirty(domain, first, last, noClear, dirty);
-        }
-
-        foreach (RfcShadowIoasid child in Children.OfType<RfcShadowIoasid>())
-        {
-            child.ReadDirtyOfParent(first, last, noClear, dirty);
-        }
-    }
-
-    private IEnumerable<IommuDomain> Domains()
-    {
-        if (_domain is not null)
-        {
-            yield return _domain;
-        }
-
-        if (_nestParent is not null)
-        {
-            yield return _nestParent;
-        }
     }
 }

@@ -30,6 +30,7 @@ internal abstract partial class RfcKernelIoasid : RfcIoasid
     {
         _snoop = snoop;
         Pagetable = new IoPagetable(context.Pools);
+        _isApplied = IsTracking;
         if (addressWidth < 64)
         {
             _ = Pagetable.ReserveIova(1UL << (int)addressWidth, ulong.MaxValue, this);
@@ -82,9 +83,9 @@ internal abstract partial class RfcKernelIoasid : RfcIoasid
     /// <summary>What was mapped at a range is there for the children, or is about to go: every shadow follows. 0, or the error of a shadow that cannot.</summary>
     protected int Propagate(ulong first, ulong last, bool mapped)
     {
-        foreach (RfcShadowIoasid child in Children.OfType<RfcShadowIoasid>())
+        foreach (RfcIoasid child in Children)
         {
-            int error = child.ParentChanged(first, last, mapped);
+            int error = (child as RfcShadowIoasid)?.ParentChanged(first, last, mapped) ?? 0;
             if (error < 0)
             {
                 return error;

@@ -12,6 +12,7 @@ namespace IommuFd.HwSim.Kernel;
 internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent, uint addressWidth, RfcSnoop snoop)
     : RfcKernelIoasid(context, parent, addressWidth, snoop)
 {
+    // By first address; they do not overlap.
     private readonly SortedList<ulong, Mapping> _mappings = [];
     private readonly List<IoPagetable.PagesSlice> _slices = [];
 
@@ -29,7 +30,8 @@ internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent
             return -Errno.EINVAL;
         }
 
-        if (_mappings.Values.Any(m => m.Iova <= mapping.Last && m.Last >= iova))
+        int at = FirstAt(iova);
+        if (at < _mappings.Count && _mappings.GetValueAtIndex(at).Iova <= mapping.Last)
         {
             return -Errno.EEXIST;
         }
@@ -49,27 +51,36 @@ internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent
     internal override int Unmap(ulong first, ulong last, out ulong unmapped)
     {
         unmapped = 0;
-        Mapping[] affected = [.. _mappings.Values.Where(m => m.Iova <= last && m.Last >= first)];
-        if (Array.Exists(affected, m => m.Iova < first || m.Last > last))
+        int from = FirstAt(first), to = from;
+        while (to < _mappings.Count && _mappings.GetValueAtIndex(to).Iova <= last)
         {
-            return -Errno.EINVAL;
+            Mapping mapping = _mappings.GetValueAtIndex(to++);
+            if (mapping.Iova < first || mapping.Last > last)
+            {
+                return -Errno.EINVAL;
+            }
         }
 
-        foreach (Mapping mapping in affected)
+        while (to > from)
         {
+            Mapping mapping = _mappings.GetValueAtIndex(--to);
             Empty(mapping.Iova, mapping.Last);
-            _mappings.Remove(mapping.Iova);
+            _mappings.RemoveAt(to);
             unmapped += mapping.Last - mapping.Iova + 1;
         }
 
         return 0;
     }
 
-    /// <summary>The parent mapped a range, or is about to unmap it: the shadow follows before the parent's command ends.</summary>
+    /// <summary>
+    /// The parent mapped a range, or is about to unmap it: the shadow follows before the parent's command ends. What leads there is found by looking at every mapping:
+    /// the costly reverse lookup of the proposal.
+    /// </summary>
     internal int ParentChanged(ulong first, ulong last, bool mapped)
     {
-        foreach (Mapping mapping in _mappings.Values)
+        for (int i = 0; i < _mappings.Count; i++)
         {
+            Mapping mapping = _mappings.GetValueAtIndex(i);
             if (mapping.ParentIova > last || mapping.ParentLast < first)
             {
                 continue;
@@ -98,8 +109,9 @@ internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent
     /// <summary>Reports the pages of a range of the parent that were written through this space.</summary>
     internal void ReadDirtyOfParent(ulong first, ulong last, bool noClear, DirtyBitmap dirty)
     {
-        foreach (Mapping mapping in _mappings.Values)
+        for (int i = 0; i < _mappings.Count; i++)
         {
+            Mapping mapping = _mappings.GetValueAtIndex(i);
             if (mapping.ParentIova <= last && mapping.ParentLast >= first)
             {
                 ulong offset = mapping.ParentIova - mapping.Iova, from = ulong.Max(first, mapping.ParentIova), to = ulong.Min(last, mapping.ParentLast);
@@ -150,6 +162,26 @@ internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent
         }
 
         return 0;
+    }
+
+    // Index of the first mapping that ends at or beyond an address.
+    private int FirstAt(ulong iova)
+    {
+        int low = 0, high = _mappings.Count;
+        while (low < high)
+        {
+            int middle = (low + high) >>> 1;
+            if (_mappings.GetValueAtIndex(middle).Last < iova)
+            {
+                low = middle + 1;
+            }
+            else
+            {
+                high = middle;
+            }
+        }
+
+        return low;
     }
 
     private void Empty(ulong first, ulong last)

@@ -209,4 +209,23 @@ public sealed unsafe class ConceptTests : IDisposable
         Assert.Equal(-Errno.ENOMEM, machine.Map(iommu, gpa, 0x100_0000, memory + (16 * Page), Page));
         Assert.Equal(16UL, machine.ChargedPages);
     }
+
+    [Fact]
+    [Trait("rfc", "1.1-shadow-follows")]
+    public void A_map_of_the_parent_that_a_shadow_cannot_follow_is_undone()
+    {
+        using var machine = new RfcMachine(IommuFd.HwSim.Topology.Parse("""{ "name": "small", "extends": "rfc", "process": { "privileged": false, "uid": 0, "memlock": 16384 } }"""));
+        int iommu = machine.OpenIommu(), device = machine.OpenBound(RfcMachine.Edu, iommu, 1), gpa = machine.Alloc(iommu), giova = machine.Alloc(iommu, gpa);
+        ulong memory = machine.Memory(8 * Page, 1);
+        Assert.Equal(0, machine.Map(iommu, giova, 0x10_0000, 0, 16 * Page));
+        Assert.Equal(0, machine.Attach(device, iommu, giova));
+        Assert.Equal(0, machine.Map(iommu, gpa, 0, memory, 4 * Page));
+        Assert.Equal(-Errno.ENOMEM, machine.Map(iommu, gpa, 4 * Page, memory + (4 * Page), Page));
+        Assert.Equal(1UL, machine.DmaRead(RfcMachine.Edu, 0x10_0000));
+        Assert.Null(machine.DmaRead(RfcMachine.Edu, 0x10_4000));
+        Assert.Equal(4UL, machine.ChargedPages);
+        Assert.Equal((long)(4 * Page), machine.Unmap(iommu, gpa, 0, 4 * Page));
+        Assert.Equal(0, machine.Map(iommu, gpa, 4 * Page, memory + (4 * Page), Page));
+        Assert.Equal(0UL, machine.DmaRead(RfcMachine.Edu, 0x10_4000));
+    }
 }

@@ -59,6 +59,21 @@ public sealed unsafe class DirtyTests : IDisposable
 
     [Fact]
     [Trait("rfc", "DIRTY")]
+    public void A_shadow_that_comes_later_is_tracked_and_its_own_stop_does_not_end_the_roots_tracking()
+    {
+        Assert.Equal(0, Command(IOMMU_IOASID_DIRTY_START));
+        int device = _machine.OpenBound(RfcMachine.Edu, _iommu, 1), giova = _machine.Alloc(_iommu, _gpa);
+        Assert.Equal(0, _machine.Map(_iommu, giova, 0x2000, 0x10_5000, Page));
+        Assert.Equal(0, _machine.Attach(device, _iommu, giova));
+        Assert.True(_machine.DmaWrite(RfcMachine.Edu, 0x2000, 1));
+        Assert.Equal(0, Command(IOMMU_IOASID_DIRTY_START, giova));
+        Assert.Equal(0, Command(IOMMU_IOASID_DIRTY_STOP, giova));
+        Assert.Equal(0, Bitmap(out ulong dirty));
+        Assert.Equal(1UL << 5, dirty);
+    }
+
+    [Fact]
+    [Trait("rfc", "DIRTY")]
     public void Writes_below_a_users_table_are_the_roots()
     {
         ulong guest = _machine.Memory(1 << 20);
@@ -79,9 +94,9 @@ public sealed unsafe class DirtyTests : IDisposable
         Assert.Equal(1UL << 7, dirty);
     }
 
-    private int Command(uint flags)
+    private int Command(uint flags, int? ioasid = null)
     {
-        iommu_ioasid_dirty dirty = new() { argsz = (uint)sizeof(iommu_ioasid_dirty), flags = flags, ioasid = _gpa };
+        iommu_ioasid_dirty dirty = new() { argsz = (uint)sizeof(iommu_ioasid_dirty), flags = flags, ioasid = ioasid ?? _gpa };
         return _machine.Ioctl(_iommu, IOMMU_IOASID_DIRTY, ref dirty);
     }
 
