@@ -20,6 +20,9 @@ internal interface IPolledRegisters
     /// <summary>Words whose writes come after all others, in this order: doorbells.</summary>
     IReadOnlyList<int> AppliedLast { get; }
 
+    /// <summary>Words where writing what was there before means something, with a reserved bit that is shown so that no such write goes unseen.</summary>
+    IReadOnlyList<(int Word, uint Bit)> Marks { get; }
+
     /// <summary>A write that was found. Called under the device's lock.</summary>
     void WriteRegister(int word, uint value);
 }
@@ -43,6 +46,8 @@ internal sealed unsafe class PolledBar : IDisposable
     private readonly uint[] _published;
     private readonly bool[] _pending;
     private readonly bool[] _ordered;
+    private readonly uint[] _marks;
+    private readonly uint[] _first;
     private readonly uint[] _last;
     private readonly int[] _found;
     private readonly uint[] _values;
@@ -59,9 +64,16 @@ internal sealed unsafe class PolledBar : IDisposable
         _published = new uint[words];
         _pending = new bool[words];
         _ordered = new bool[words];
-        _found = new int[words];
-        _values = new uint[words];
+        _found = new int[words + device.AppliedFirst.Count];
+        _values = new uint[words + device.AppliedFirst.Count];
+        _marks = new uint[words];
+        _first = new uint[device.AppliedFirst.Count];
         _last = new uint[device.AppliedLast.Count];
+        foreach ((int word, uint bit) in device.Marks)
+        {
+            _marks[word] = bit;
+        }
+
         foreach (int word in device.AppliedFirst.Concat(device.AppliedLast))
         {
             _ordered[word] = true;
@@ -81,8 +93,11 @@ internal sealed unsafe class PolledBar : IDisposable
             return;
         }
 
-        _device.RegisterFile.CopyTo(Words);
-        _device.RegisterFile.CopyTo(_published, 0);
+        for (int word = 0; word < _published.Length; word++)
+        {
+            Words[word] = _published[word] = _device.RegisterFile[word] | _marks[word];
+        }
+
         _stops = false;
         _thread = new Thread(Run) { IsBackground = true, Name = "mapped BAR" };
         _thread.Start();
@@ -117,19 +132,14 @@ internal sealed unsafe class PolledBar : IDisposable
             return false;
         }
 
-        // Doorbells are read first, the last one before the others: whoever sees one sees what was written before it.
+        // Read in the opposite order of what is done: whoever sees a doorbell sees what was written before it.
         Span<uint> words = Words;
         for (int i = _last.Length - 1; i >= 0; i--)
         {
             _last[i] = Volatile.Read(ref words[_device.AppliedLast[i]]);
         }
 
-        int found = 0;
-        foreach (int word in _device.AppliedFirst)
-        {
-            Find(word, Volatile.Read(ref words[word]), ref found);
-        }
-
+        int found = _first.Length;
         foreach ((int start, int count) in _device.PolledWords)
         {
             for (int word = start; word < start + count; word++)
@@ -141,23 +151,27 @@ internal sealed unsafe class PolledBar : IDisposable
             }
         }
 
+        for (int i = _first.Length - 1; i >= 0; i--)
+        {
+            _first[i] = Volatile.Read(ref words[_device.AppliedFirst[i]]);
+        }
+
+        int firstFound = 0;
+        for (int i = 0; i < _first.Length; i++)
+        {
+            Find(_device.AppliedFirst[i], _first[i], ref firstFound);
+        }
+
         for (int i = 0; i < _last.Length; i++)
         {
             Find(_device.AppliedLast[i], _last[i], ref found);
         }
 
         bool answers = _answers();
-        for (int i = 0; i < found; i++)
-        {
-            _pending[_found[i]] = false;
-            if (answers)
-            {
-                _device.WriteRegister(_found[i], _values[i]);
-            }
-        }
-
+        Apply(0, firstFound, answers);
+        Apply(_first.Length, found, answers);
         Publish();
-        return found != 0;
+        return firstFound != 0 || found != _first.Length;
     }
 
     /// <summary>Shows the registers as they are now, but where a write waits. Called under the device's lock, before an interrupt goes out too.</summary>
@@ -182,12 +196,24 @@ internal sealed unsafe class PolledBar : IDisposable
 
                 for (int word = at; word < at + length; word++)
                 {
-                    uint old = _published[word];
-                    if (registers[word] != old && !_pending[word] && Interlocked.CompareExchange(ref words[word], registers[word], old) == old)
+                    uint old = _published[word], shown = registers[word] | _marks[word];
+                    if (shown != old && !_pending[word] && Interlocked.CompareExchange(ref words[word], shown, old) == old)
                     {
-                        _published[word] = registers[word];
+                        _published[word] = shown;
                     }
                 }
+            }
+        }
+    }
+
+    private void Apply(int from, int to, bool answers)
+    {
+        for (int i = from; i < to; i++)
+        {
+            _pending[_found[i]] = false;
+            if (answers)
+            {
+                _device.WriteRegister(_found[i], _values[i] & ~_marks[_found[i]]);
             }
         }
     }

@@ -85,7 +85,7 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
     }
 
     /// <inheritdoc/>
-    public IPageSource WithDevices => _withDevices ??= new DevicePages(this);
+    public IPageSource PagesAt(ulong address, ulong length, bool withDevices) => withDevices ? _withDevices ??= new DevicePages(this) : this;
 
     /// <inheritdoc/>
     public int Pin(ulong address, ulong length, bool writable) => Pin(address, length, writable, withDevices: false);

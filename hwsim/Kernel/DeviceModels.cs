@@ -33,12 +33,32 @@ internal static class DeviceModels
         null => new PlainFunction(function),
         "edu" => new EduDevice(Number(function, "dma_mask", (1UL << 28) - 1)),
         "nvme" => new NvmeController(function.Properties.GetValueOrDefault("file")),
-        "igb" => new IgbController(Mac(function)),
+        "igb" => Igb(function),
         "igbvf" when physical is IgbController controller => controller.AddVirtual(),
         "ioat" => new IoatController(),
         "pasid" => new PasidDevice((int)Number(function, "pasid_bits", 20), Number(function, "ats", 1) != 0, Number(function, "pri", 1) != 0),
         _ => throw new TopologyException($"function {function.Address} has a model '{function.Model}'; known are: edu, igb, ioat, nvme, pasid"),
     };
+
+    private static IgbController Igb(FunctionTopology function)
+    {
+        IgbController controller = new(Mac(function));
+        switch (function.Properties.GetValueOrDefault("cable"))
+        {
+            case null:
+                break;
+            case "loopback":
+                controller.PlugLoopback();
+                break;
+            case "none":
+                controller.HasCable = false;
+                break;
+            case string other:
+                throw new TopologyException($"function {function.Address}: property 'cable' is '{other}'; it is loopback or none");
+        }
+
+        return controller;
+    }
 
     private static byte[]? Mac(FunctionTopology function)
     {

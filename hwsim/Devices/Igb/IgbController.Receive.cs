@@ -23,6 +23,15 @@ public sealed unsafe partial class IgbController
         }
     }
 
+    /// <summary>A plug in the socket that leads what is sent back: the wire of a controller alone.</summary>
+    private sealed class LoopbackPlug(IgbController controller) : IEthernetWire
+    {
+        public void Send(byte* frame, int length) => controller.Deliver(frame, length);
+    }
+
+    /// <summary>Puts a loopback plug into the socket: what is sent arrives.</summary>
+    public void PlugLoopback() => Wire = new LoopbackPlug(this);
+
     private void Deliver(byte* frame, int length)
     {
         if ((Register(RCTL) & ReceiveEnable) == 0 || !IsLinkUp)

@@ -25,8 +25,7 @@ internal sealed class SystemFiles(FileTree tree, Topology topology)
         tree.Directory("/sys/class/net");
         tree.Directory("/sys/class/block");
         tree.Directory("/sys/class/drm");
-        tree.Directory("/sys/devices/system/node/node0");
-        tree.Add(tree.Directory("/sys/devices/system/cpu"), "online", static () => "0-1\n");
+        AddProcessors();
         foreach ((string path, string text) in topology.Files)
         {
             int slash = path.LastIndexOf('/');
@@ -37,6 +36,25 @@ internal sealed class SystemFiles(FileTree tree, Topology topology)
         {
             int slash = path.LastIndexOf('/');
             tree.Add(tree.Directory(path[..slash]), path[(slash + 1)..], new LinkNode(target));
+        }
+    }
+
+    // Two processors of one socket on one node.
+    private void AddProcessors()
+    {
+        DirectoryNode node = tree.Directory("/sys/devices/system/node/node0"), processors = tree.Directory("/sys/devices/system/cpu");
+        foreach (string name in (string[])["online", "possible", "present"])
+        {
+            tree.Add(processors, name, static () => "0-1\n");
+        }
+
+        for (int i = 0; i < 2; i++)
+        {
+            int number = i;
+            DirectoryNode processor = tree.Directory($"{processors.Path}/cpu{number}"), place = tree.Directory(processor.Path + "/topology");
+            tree.Add(place, "core_id", () => $"{number}\n");
+            tree.Add(place, "physical_package_id", static () => "0\n");
+            tree.Link(node, $"cpu{number}", processor);
         }
     }
 
