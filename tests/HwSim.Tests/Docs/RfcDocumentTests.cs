@@ -12,13 +12,13 @@ public sealed class RfcDocumentTests
         string path = Path.Combine(root, "docs", "rfc-v2.md"), document = File.ReadAllText(path);
         var tests = RfcTable.Find(Path.Combine(root, "tests"));
         string wanted = RfcTable.Fill(document, tests);
-        if (Environment.GetEnvironmentVariable("IOMMUFD_WRITE_DOCS") == "1")
+        if (Environment.GetEnvironmentVariable("UPDATE_GENERATED") == "1")
         {
             File.WriteAllText(path, wanted);
             return;
         }
 
-        Assert.True(wanted == document, "docs/rfc-v2.md is not what the tests say; make it anew with IOMMUFD_WRITE_DOCS=1 dotnet test tests/HwSim.Tests");
+        Assert.True(wanted == document, "docs/rfc-v2.md is not what the tests say; make it anew with UPDATE_GENERATED=1 dotnet test tests/HwSim.Tests");
     }
 
     [Fact]
