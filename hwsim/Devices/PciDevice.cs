@@ -144,6 +144,11 @@ public abstract partial class PciDevice
     /// <returns>False when it is not.</returns>
     internal bool AllowMapping(int bar) => _mayMapRegisters = this is IPolledRegisters registers && registers.PolledBar == bar;
 
+    /// <summary>Other devices are about to reach a BAR (peer to peer): where it is plain memory it lies in physical memory from now on. Registers cannot be reached.</summary>
+    internal virtual void ShowMemory(int bar, ulong address, PhysicalMemory memory)
+    {
+    }
+
     /// <summary>True when a BAR can be mapped.</summary>
     internal virtual bool IsMappable(int bar) => _mayMapRegisters && this is IPolledRegisters registers && registers.PolledBar == bar;
 

@@ -11,6 +11,7 @@ internal sealed class PlainFunction : PciDevice, IDisposable
 {
     private readonly DeviceMemory?[] _memory = new DeviceMemory?[6];
     private readonly bool[] _isMemory = new bool[6];
+    private readonly ulong[] _shown = new ulong[6];
 
     /// <summary>The function as the topology describes it.</summary>
     public PlainFunction(FunctionTopology topology)
@@ -48,6 +49,17 @@ internal sealed class PlainFunction : PciDevice, IDisposable
 
     /// <inheritdoc/>
     internal override bool IsMappable(int bar) => _isMemory[bar];
+
+    /// <inheritdoc/>
+    internal override unsafe void ShowMemory(int bar, ulong address, PhysicalMemory memory)
+    {
+        if (MapBar(bar) is { } bytes && _shown[bar] == 0)
+        {
+            // SAFETY: the bytes stay mapped until the machine is disposed, and its devices go together.
+            memory.Attach(address, (void*)bytes.Address, bytes.Size);
+            _shown[bar] = address;
+        }
+    }
 
     /// <inheritdoc/>
     internal override DeviceMemory? MapBar(int bar)

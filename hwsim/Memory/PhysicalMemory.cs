@@ -9,7 +9,7 @@ namespace IommuFd.HwSim;
 /// Everything is host memory behind a pointer; an address where nothing is, is refused and never a crash.
 /// </summary>
 /// <remarks>
-/// Does not model: memory types and caches, ECC, NUMA nodes, holes for MMIO (a device's BARs are not memory).
+/// Does not model: memory types and caches, ECC, NUMA nodes, holes for MMIO (of a device's BARs only memory that was exported as a dma-buf is there).
 /// Reading and writing may run on any number of threads; allocating, pinning and attaching take a lock.
 /// </remarks>
 // SAFETY (whole class): a pointer leaves this class only for a range that was checked to lie inside the arena, inside pinned pages or inside an attached

@@ -18,6 +18,7 @@ internal sealed class VfioCore
 
     public VfioCore(Topology topology, FileTree tree, GroupTable groups, SimulatedProcess process, LinuxKernel real, PhysicalMemory memory)
     {
+        Memory = memory;
         _tree = tree;
         _groupTable = groups;
         _real = real;
@@ -38,6 +39,9 @@ internal sealed class VfioCore
             }));
         }
     }
+
+    /// <summary>Physical memory of the machine.</summary>
+    public PhysicalMemory Memory { get; }
 
     /// <summary>The process that calls (current): the machine's own one, unless this thread serves another.</summary>
     public SimulatedProcess Process => Current.Value ?? _process;

@@ -4,6 +4,7 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>BARs as dma-bufs (drivers/vfio/pci/vfio_pci_dmabuf.c): other devices may reach them, until memory decoding is off or the device is reset or closed.</summary>
+/// <remarks>Does not model: DMA to a peer's registers; it ends as at memory that is not there.</remarks>
 internal sealed unsafe partial class VfioPciDevice
 {
     private readonly List<SimulatedDmaBuf> _dmaBufs = [];
@@ -63,6 +64,7 @@ internal sealed unsafe partial class VfioPciDevice
             return -Errno.ENODEV;
         }
 
+        Function.Hardware.ShowMemory((int)request.region_index, resource.Start, Core.Memory);
         var dmaBuf = new SimulatedDmaBuf(first, total) { IsContiguous = request.nr_ranges == 1, Released = ForgetDmaBuf };
         lock (_memoryLock)
         {

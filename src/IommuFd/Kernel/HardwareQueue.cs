@@ -5,8 +5,9 @@ public sealed class HardwareQueue : Resource
 {
     private readonly VirtualIommu _iommu;
 
-    internal HardwareQueue(VirtualIommu iommu, uint id)
-        : base(iommu)
+    /// <summary>A queue is kept by the one with the next index: hardware that chains them destroys them backwards only.</summary>
+    internal HardwareQueue(VirtualIommu iommu, HardwareQueue? before, uint id)
+        : base(iommu, before)
     {
         _iommu = iommu;
         Id = id;

@@ -7,6 +7,8 @@ namespace IommuFd;
 /// <summary>A slice of a hardware IOMMU for one virtual machine (IOMMUFD_OBJ_VIOMMU).</summary>
 public sealed unsafe class VirtualIommu : Resource
 {
+    private readonly Dictionary<(iommu_hw_queue_type Type, uint Index), HardwareQueue> _queues = [];
+
     internal VirtualIommu(IommuContext context, HwptPaging parent, uint id)
         : base(parent)
     {
@@ -57,7 +59,11 @@ public sealed unsafe class VirtualIommu : Resource
             size = (uint)sizeof(iommu_hw_queue_alloc), viommu_id = Id, type = (uint)type, index = index, nesting_parent_iova = iova, length = length,
         };
         Allocate(IOMMU_HW_QUEUE_ALLOC, ref command, nameof(IOMMU_HW_QUEUE_ALLOC));
-        return new HardwareQueue(this, command.out_hw_queue_id);
+        lock (_queues)
+        {
+            HardwareQueue? before = index > 0 && _queues.TryGetValue((type, index - 1), out HardwareQueue? found) && found.TryEnter() ? found : null;
+            return _queues[(type, index)] = new HardwareQueue(this, before, command.out_hw_queue_id);
+        }
     }
 
     /// <summary>IOMMU_HWPT_ALLOC on the virtual IOMMU: a table that the user manages.</summary>

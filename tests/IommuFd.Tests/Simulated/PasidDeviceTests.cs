@@ -7,7 +7,7 @@ using IommuFd.Sysfs;
 namespace IommuFd.Tests;
 
 /// <summary>A device with PASIDs, translations of its own and page requests, through the library, the kernel's rules and VT-d's tables.</summary>
-public sealed class PasidDeviceTests : IDisposable
+public sealed partial class PasidDeviceTests : IDisposable
 {
     private const iommufd_hwpt_alloc_flags Pasid = iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID;
     private static readonly PciAddress Address = PciAddress.Parse("0000:00:08.0");
