@@ -19,50 +19,52 @@ internal sealed unsafe class HardwareCases
 
     public IEnumerable<Case> All()
     {
-        var small = PageTableOf(2UL << 20);
-        var large = PageTableOf(GiB);
-        yield return new Case("walk of a 2 MiB set", "walk-2M", "ns", 1.8, () => Walks(small.Walker, 2 << 20));
-        yield return new Case("walk of a 1 GiB set", "walk-1G", "ns", 1.5, () => Walks(large.Walker, GiB));
-        yield return new Case("IOTLB hit", "iotlb", "ns", 1.5, IoTlbHits());
-        yield return new Case("fill of 4 KiB leaves, 1 GiB", "fill-4K", "ns/page", 1.3, Fill());
-        yield return new Case("DMA of 64 B", "copy-64", "ns", double.NaN, Dma(64, 5000));
-        yield return new Case("DMA of 4 KiB", "copy-4K", "ns", 1 / 0.8, Dma(4096, 5000));
-        yield return new Case("DMA of 64 KiB", "copy-64K", "ns", 1 / 0.95, Dma(65536, 500));
-        yield return new Case("DMA of 2 MiB", "copy-2M", "ns", 1 / 0.95, Dma(2 << 20, 20));
-        yield return new Case("DMA of 64 B, absolute", null, "ns", 12, Dma(64, 5000));
-        yield return new Case("map 256 x 4 KiB", null, "ns", 500, Maps<VtdSecondStage>(VtdSecondStage.Geometry(48), 256 * 4096, map: true));
+        yield return new Case(3, "fill of 4 KiB leaves, 1 GiB", "fill-4K", "ns/page", 1.3, Fill);
+        yield return Case.Absolute(3, "map 256 x 4 KiB, page-table layer", "ns", 500, () => Maps<VtdSecondStage>(VtdSecondStage.Geometry(48), 256 * 4096, map: true));
         foreach (var one in SinglePages())
             yield return one;
-        yield return new Case("walk of two stages, 2 MiB set", null, "ns", 100, Nested());
-        yield return new Case("map 256 GiB as 4 KiB", null, "ms", 500, Whole(0x1000));
-        yield return new Case("map 256 GiB as 2 MiB", null, "ms", 2, Whole(0x20_1000));
-        yield return new Case("map 256 GiB as 1 GiB", null, "ms", 0.05, Whole(0x4020_1000));
-        yield return new Case("table bytes over 8 a page, 256 GiB as 4 KiB", null, "x", 1.005, TableBytes());
+        yield return Case.Absolute(5, "map 256 GiB as 4 KiB", "ms", 500, () => Whole(0x1000)) with { Times = (5, 2) };
+        yield return Case.Absolute(5, "map 256 GiB as 2 MiB", "ms", 2, () => Whole(0x20_1000));
+        yield return Case.Absolute(5, "map 256 GiB as 1 GiB", "ms", 0.05, () => Whole(0x4020_1000));
+        yield return new Case(6, "walk of a 2 MiB set", "walk-2M", "ns", 1.8, () => Walks<VtdSecondStage>(VtdSecondStage.Geometry(48, 48), 2 << 20));
+        yield return new Case(6, "walk of a 1 GiB set", "walk-1G", "ns", 1.5, () => Walks<VtdSecondStage>(VtdSecondStage.Geometry(48, 48), GiB));
+        foreach (var (name, prepare) in OtherWalks())
+            yield return new Case(6, $"walk of a 2 MiB set, {name}", "walk-2M", "ns", double.NaN, prepare) { Times = (3, 3) };
+        yield return Case.Absolute(6, "walk of two stages, 2 MiB set", "ns", 100, Nested);
+        yield return new Case(7, "IOTLB hit, domain and PASID tag", "iotlb", "ns", 1.5, IoTlbHits);
+        yield return Case.Absolute(7, "invalidation of one page, full IOTLB", "ns", 1000, Invalidations);
+        yield return Case.Absolute(8, "DMA of 64 B", "ns", 12, () => Dma(64, 5000));
+        yield return new Case(8, "DMA of 4 KiB", "copy-4K", "ns", 1 / 0.8, () => Dma(4096, 5000));
+        yield return new Case(8, "DMA of 64 KiB", "copy-64K", "ns", 1 / 0.95, () => Dma(65536, 500));
+        yield return new Case(8, "DMA of 2 MiB", "copy-2M", "ns", 1 / 0.95, () => Dma(2 << 20, 20));
+        yield return Case.Absolute(10, "table bytes over 8 a page, 256 GiB as 4 KiB", "x", 1.005, TableBytes) with { Times = (1, 1) };
+    }
+
+    private IEnumerable<(string, Func<Func<double>>)> OtherWalks()
+    {
+        yield return (X64.Name, () => Walks<X64>(X64.Geometry(48, 48), 2 << 20));
+        yield return (AmdV1.Name, () => Walks<AmdV1>(AmdV1.Geometry(4, 48), 2 << 20));
+        yield return (ArmStage1.Name, () => Walks<ArmStage1>(ArmStage1.Geometry(12, 48, features: 0), 2 << 20));
+        yield return (ArmStage2.Name, () => Walks<ArmStage2>(ArmStage2.Geometry(12, 40, features: 0), 2 << 20));
+        yield return (RiscV64.Name, () => Walks<RiscV64>(RiscV64.Sv(48, 48), 2 << 20));
     }
 
     private IEnumerable<Case> SinglePages()
     {
         foreach (var map in new[] { true, false })
         {
-            var what = map ? "map" : "unmap";
-            var goal = map ? 70 : 85;
-            yield return new Case($"{what} 4 KiB, vtd-ss", null, "ns", goal, Maps<VtdSecondStage>(VtdSecondStage.Geometry(48), 4096, map));
-            yield return new Case($"{what} 4 KiB, x86-64", null, "ns", goal, Maps<X64>(X64.Geometry(48), 4096, map));
-            yield return new Case($"{what} 4 KiB, amd-v1", null, "ns", goal, Maps<AmdV1>(AmdV1.Geometry(4), 4096, map));
-            yield return new Case($"{what} 4 KiB, arm-s1", null, "ns", goal, Maps<ArmStage1>(ArmStage1.Geometry(12, 48, features: 0), 4096, map));
-            yield return new Case($"{what} 4 KiB, arm-s2", null, "ns", goal, Maps<ArmStage2>(ArmStage2.Geometry(12, 48, features: 0), 4096, map));
-            yield return new Case($"{what} 4 KiB, riscv-sv", null, "ns", goal, Maps<RiscV64>(RiscV64.Sv(48), 4096, map));
+            Case Of(string format, Func<Func<double>> prepare) => Case.Absolute(4, $"{(map ? "map" : "unmap")} 4 KiB, {format}", "ns", map ? 70 : 85, prepare);
+            yield return Of("vtd-ss", () => Maps<VtdSecondStage>(VtdSecondStage.Geometry(48), 4096, map));
+            yield return Of("x86-64 (VT-d first stage, AMD v2)", () => Maps<X64>(X64.Geometry(48), 4096, map));
+            yield return Of("amd-v1", () => Maps<AmdV1>(AmdV1.Geometry(4), 4096, map));
+            yield return Of("arm-s1", () => Maps<ArmStage1>(ArmStage1.Geometry(12, 48, features: 0), 4096, map));
+            yield return Of("arm-s2", () => Maps<ArmStage2>(ArmStage2.Geometry(12, 48, features: 0), 4096, map));
+            yield return Of("riscv-sv", () => Maps<RiscV64>(RiscV64.Sv(48), 4096, map));
+            yield return Of("riscv-sv32", () => Maps<RiscV32>(RiscV32.Sv32(), 4096, map));
         }
     }
 
     private static double Nanoseconds(long start, long operations) => Stopwatch.GetElapsedTime(start).TotalNanoseconds / operations;
-
-    private PageTable<VtdSecondStage> PageTableOf(ulong size)
-    {
-        var table = new PageTable<VtdSecondStage>(_memory, VtdSecondStage.Geometry(48, 48, pageSizes: 0x1000));
-        Check(table.Map(0, 1UL << 40, size, ReadWrite));
-        return table;
-    }
 
     private static void Check(int result)
     {
@@ -70,7 +72,17 @@ internal sealed unsafe class HardwareCases
             throw new InvalidOperationException($"map returned {result}");
     }
 
-    private double Walks(PageTableWalker<VtdSecondStage> walker, ulong size)
+    private Func<double> Walks<TFormat>(PageTableGeometry geometry, ulong size)
+        where TFormat : struct, IPageTableFormat
+    {
+        var table = new PageTable<TFormat>(_memory, geometry with { PageSizes = 0x1000 });
+        Check(table.Map(0, 1UL << 40, size, ReadWrite));
+        var walker = table.Walker;
+        return () => Walk(walker, size);
+    }
+
+    private double Walk<TFormat>(PageTableWalker<TFormat> walker, ulong size)
+        where TFormat : struct, IPageTableFormat
     {
         const int n = 200_000;
         ulong x = 88172645463325252, sum = 0;
@@ -89,11 +101,13 @@ internal sealed unsafe class HardwareCases
         return time;
     }
 
+    // The space has a domain, a PASID and a kind, as a first-stage translation of VT-d.
     private Func<double> IoTlbHits()
     {
+        const ulong space = 5 | (8UL << 16) | (1UL << 40);
         var tlb = new IoTlb();
         for (ulong page = 0; page < 512; page++)
-            tlb.Add(5, page << 12, (page << 12) + GiB, 12, DmaAccess.Read | DmaAccess.Write, tlb.Generation);
+            tlb.Add(space, page << 12, (page << 12) + GiB, 12, DmaAccess.Read | DmaAccess.Write, tlb.Generation);
         return () =>
         {
             const int n = 200_000;
@@ -104,13 +118,33 @@ internal sealed unsafe class HardwareCases
                 x ^= x << 13;
                 x ^= x >> 7;
                 x ^= x << 17;
-                if (tlb.TryGet(5, x & 0x1fffff, out var output, out _, out var allowed) && (allowed & DmaAccess.Read) != 0)
+                if (tlb.TryGet(space, x & 0x1fffff, out var output, out _, out var allowed) && (allowed & DmaAccess.Read) != 0)
                     sum += output;
             }
 
             var time = Nanoseconds(start, n);
             _sum += sum;
             return time;
+        };
+    }
+
+    // By register, as a driver does it: one page of one domain, with 4096 entries of another in the cache.
+    private Func<double> Invalidations()
+    {
+        var unit = new VtdUnit(_memory, new VtdOptions { ScalableMode = false });
+        for (ulong page = 0; page < 4096; page++)
+            unit.IoTlb.Add(5, page << 12, (page << 12) + GiB, 12, DmaAccess.Read, unit.IoTlb.Generation);
+        return () =>
+        {
+            const int n = 2000;
+            var start = Stopwatch.GetTimestamp();
+            for (ulong i = 0; i < n; i++)
+            {
+                unit.WriteRegister(VtdRegister.IVA, 8, i << 12);
+                unit.WriteRegister(VtdRegister.IOTLB, 8, (1UL << 63) | (3UL << 60) | (6UL << 32));
+            }
+
+            return Nanoseconds(start, n);
         };
     }
 

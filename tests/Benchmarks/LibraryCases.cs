@@ -22,6 +22,9 @@ internal sealed unsafe class LibraryCases : IDisposable
     private readonly DmaBuffer _memory;
     private readonly nint _buffer;
     private readonly MemFdHandle _file;
+    private readonly Mapping _mapped;
+    private readonly Bar _registers;
+    private readonly InterruptSet _interrupts;
 
     public LibraryCases()
     {
@@ -39,6 +42,11 @@ internal sealed unsafe class LibraryCases : IDisposable
         _space = _context.CreateAddressSpace();
         _attachment = _device.Attach(_space);
         _ioas = _space.Ioas;
+        _mapped = _space.Map(_memory, DmaAccess.ReadWrite);
+        using (var config = _device.OpenConfigSpace())
+            config.EnableBusMaster();
+        _registers = _device.OpenBar(0);
+        _interrupts = _device.EnableInterrupts(InterruptKind.Msi);
         var kernel = new LinuxKernel();
         var fd = kernel.MemFdCreate("benchmark", 0);
         if (fd < 0)
@@ -46,17 +54,22 @@ internal sealed unsafe class LibraryCases : IDisposable
         _file = new MemFdHandle(kernel, fd);
     }
 
-    public IEnumerable<Case> All()
+    public static IEnumerable<Case> All(Func<LibraryCases> cases)
     {
-        yield return new Case("ioctl through a safe handle", "ioctl", "ns", 1.15, () => Each(20_000, Ioctl));
-        yield return new Case("IOAS_MAP of 256 x 4 KiB, simulated", null, "ns", 1000, Maps);
-        yield return new Case("bytes allocated by an ioctl", null, "B", 0, () => Bytes(Ioctl));
-        yield return new Case("bytes allocated by map and unmap", null, "B", 0, () => Bytes(MapAndUnmap));
+        yield return new Case(1, "ioctl through a safe handle", "ioctl", "ns", 1.15, () => { var c = cases(); return () => Each(20_000, c.Ioctl); });
+        yield return Case.Absolute(2, "bytes allocated by an ioctl", "B", 0, () => { var c = cases(); return () => Bytes(c.Ioctl); }) with { Times = (1, 3) };
+        yield return Case.Absolute(2, "bytes allocated by map and unmap", "B", 0, () => { var c = cases(); return () => Bytes(c.MapAndUnmap); }) with { Times = (1, 3) };
+        yield return Case.Absolute(2, "bytes allocated by a register access", "B", 0, () => { var c = cases(); return () => Bytes(c.Register); }) with { Times = (1, 3) };
+        yield return Case.Absolute(2, "bytes allocated by DMA and an interrupt wait", "B", 0, () => { var c = cases(); return () => Bytes(c.DmaAndInterrupt); }) with { Times = (1, 3) };
+        yield return Case.Absolute(3, "IOAS_MAP of 256 x 4 KiB, simulated", "ns", 1000, () => cases().Maps);
     }
 
     public void Dispose()
     {
         _file.Dispose();
+        _interrupts.Dispose();
+        _registers.Dispose();
+        _mapped.Dispose();
         _attachment.Dispose();
         _space.Dispose();
         _device.Dispose();
@@ -75,6 +88,25 @@ internal sealed unsafe class LibraryCases : IDisposable
 
     private void MapAndUnmap() => _ = _ioas.Unmap(_ioas.Map(_buffer, Area, DmaAccess.ReadWrite), Area);
 
+    // Liveness: the device inverts what is written.
+    private void Register()
+    {
+        _registers.Write32(4, 1);
+        if (_registers.Read32(4) != ~1u)
+            throw new InvalidOperationException("edu does not answer");
+    }
+
+    // edu reads 64 bytes into its buffer and sends an interrupt.
+    private void DmaAndInterrupt()
+    {
+        _registers.Write64(0x80, _mapped.Iova);
+        _registers.Write64(0x88, 0x40000);
+        _registers.Write64(0x90, 64);
+        _registers.Write64(0x98, 1 | 4);
+        _ = _interrupts[0].Wait(TimeSpan.FromSeconds(5));
+        _registers.Write32(0x64, _registers.Read32(0x24));
+    }
+
     // Only the maps are timed; every area is gone again before the next.
     private double Maps()
     {
@@ -91,7 +123,7 @@ internal sealed unsafe class LibraryCases : IDisposable
         return ticks * (1e9 / Stopwatch.Frequency) / n;
     }
 
-    private static double Each(int n, Action work)
+    internal static double Each(int n, Action work)
     {
         var start = Stopwatch.GetTimestamp();
         for (var i = 0; i < n; i++)
@@ -99,7 +131,7 @@ internal sealed unsafe class LibraryCases : IDisposable
         return (Stopwatch.GetTimestamp() - start) * (1e9 / Stopwatch.Frequency) / n;
     }
 
-    private static double Bytes(Action work)
+    internal static double Bytes(Action work)
     {
         const int n = 1000;
         var before = GC.GetAllocatedBytesForCurrentThread();

@@ -6,25 +6,27 @@ namespace Benchmarks;
 /// <summary>The table, for the terminal and for docs/performance.md.</summary>
 internal sealed class Report
 {
-    private readonly List<string> _lines = ["| Case | C | C# | Ratio | Goal | Verdict |", "|---|--:|--:|--:|--:|---|"];
+    private readonly List<string> _lines = [.. Head];
     private readonly string _loadBefore = Load();
+
+    public static IReadOnlyList<string> Head { get; } = ["| # | Case | C | C# | Ratio | Goal | Verdict |", "|--:|---|--:|--:|--:|--:|---|"];
 
     public int Missed { get; private set; }
 
-    public static IEnumerable<string> Head => ["| Case | C | C# | Ratio | Goal | Verdict |", "|---|--:|--:|--:|--:|---|"];
-
-    public string Add(Case one, double c, double managed, double ratio, bool? good)
+    public string Add(Case one, in Measurement found)
     {
-        Missed += good == false ? 1 : 0;
+        Missed += found.IsMet == false ? 1 : 0;
         var culture = CultureInfo.InvariantCulture;
         var isRatio = one.Baseline != null;
-        var goal = good == null ? "" : string.Create(culture, $"{one.Goal:0.###}{(isRatio ? "x" : " " + one.Unit)}");
+        var goal = found.IsMet == null ? "" : string.Create(culture, $"{(one.IsFloor ? ">= " : "")}{one.Goal:0.###}{(isRatio ? "x" : " " + one.Unit)}");
         var line = string.Create(
             culture,
-            $"| {one.Name} | {(isRatio ? string.Create(culture, $"{c:0.00} {one.Unit}") : "")} | {managed:0.00###} {one.Unit} | {(isRatio ? ratio.ToString("0.00", culture) : "")} | {goal} | {(good == null ? "" : good.Value ? "met" : "MISSED")} |");
+            $"| {one.Row} | {one.Name} | {(isRatio ? $"{Number(found.C)} {one.Unit}" : "")} | {Number(found.Managed)} {one.Unit} | {(isRatio ? found.Figure.ToString("0.00", culture) : "")} | {goal} | {(found.IsMet == null ? "" : found.IsMet.Value ? "met" : "MISSED")} |");
         _lines.Add(line);
         return line;
     }
+
+    private static string Number(double figure) => figure.ToString(figure < 100 ? "0.00" : "0", CultureInfo.InvariantCulture);
 
     public void Write(string path) => File.WriteAllLines(path, [
         "# Performance",

@@ -154,6 +154,91 @@ static double copy(size_t bytes)
     return (now() - start) / n;
 }
 
+/* A model and a driver of a disk, with the least that the work is: write 32 submission entries, then for each: fetch the entry through the IOTLB, translate PRP1,
+ * copy 4 KiB, write the completion entry, and take it. 1 MiB of disk, 128 KiB of buffers. */
+struct command { uint8_t opcode, flags; uint16_t id; uint32_t nsid, reserved[4]; uint64_t prp1, prp2; uint32_t dw[6]; };
+struct completion { uint32_t result, reserved; uint16_t head, sq, id, status; };
+
+static inline char *reach(const struct tlb *tlb, char *memory, uint64_t iova)
+{
+    uint64_t page = iova >> 12;
+    const struct tlb *e = &tlb[page & 4095];
+    return e->tag == (page << 16 | 5) && (e->value & 1) ? memory + ((e->value & ~4095ull) | (iova & 4095)) : NULL;
+}
+
+static double __attribute__((noipa)) nvme(uint32_t depth)
+{
+    enum { N = 2048, SQ = 0x100000, CQ = 0x101000 };
+    static char *memory, *disk;
+    static struct tlb *tlb;
+    static uint16_t phase = 1;
+    if (!memory) {
+        memory = (char *)arena(4 << 20);
+        disk = (char *)arena(1 << 20);
+        memset(memory, 1, 4 << 20);
+        memset(disk, 2, 1 << 20);
+        tlb = aligned_alloc(64, 4096 * sizeof(*tlb));
+        for (uint64_t i = 0; i < 4096; i++)
+            tlb[i] = (struct tlb){ i << 16 | 5, (i << 12) | 3 };
+        memset(memory + CQ, 0, 4096);
+    }
+    uint64_t x = 88172645463325252ull, sum = 0;
+    double start = now();
+    for (uint32_t done = 0; done < N; done += depth) {
+        for (uint32_t i = 0; i < depth; i++) {
+            x ^= x << 13; x ^= x >> 7; x ^= x << 17;
+            struct command *c = (struct command *)(memory + SQ) + i;
+            memset(c, 0, sizeof(*c));
+            c->opcode = 2;
+            c->id = i;
+            c->nsid = 1;
+            c->prp1 = i * 4096;
+            c->dw[0] = x % 256 * 8;
+            c->dw[2] = 7;
+        }
+        __asm__ volatile("" : : : "memory");
+        for (uint32_t i = 0; i < depth; i++) {
+            struct command c;
+            char *from = reach(tlb, memory, SQ + i * sizeof(c));
+            if (!from)
+                return -1;
+            memcpy(&c, from, sizeof(c));
+            char *to = reach(tlb, memory, c.prp1);
+            if (!to || c.opcode != 2)
+                return -1;
+            memcpy(to, disk + (uint64_t)c.dw[0] * 512, (c.dw[2] + 1) * 512);
+            struct completion e = { 0, 0, i, 1, c.id, phase };
+            memcpy(reach(tlb, memory, CQ + i * sizeof(e)), &e, sizeof(e));
+        }
+        for (uint32_t i = 0; i < depth; i++) {
+            volatile struct completion *e = (volatile struct completion *)(memory + CQ) + i;
+            while (e->status != phase)
+                ;
+            sum += e->id;
+        }
+        phase ^= 1;
+    }
+    double t = (now() - start) / N;
+    sink = sum;
+    return t;
+}
+
+/* A register of a mapped device, read and written. */
+static double mmio(void)
+{
+    enum { N = 200000 };
+    static volatile uint32_t registers[1024];
+    uint64_t sum = 0;
+    double start = now();
+    for (int i = 0; i < N; i++) {
+        registers[5] = i;
+        sum += registers[7];
+    }
+    double t = (now() - start) / (2 * N);
+    sink = sum;
+    return t;
+}
+
 /* A call that succeeds, through a wrapper that keeps the error number. */
 static double ioctls(void)
 {
@@ -192,6 +277,8 @@ int main(void)
             : !strcmp(name, "iotlb") ? iotlb()
             : !strcmp(name, "fill-4K") ? fill()
             : !strcmp(name, "ioctl") ? ioctls()
+            : !strcmp(name, "mmio") ? mmio()
+            : !strcmp(name, "nvme") ? nvme(32)
             : !strcmp(name, "copy-64") ? copy(64)
             : !strcmp(name, "copy-4K") ? copy(4096)
             : !strcmp(name, "copy-64K") ? copy(65536)

@@ -1,0 +1,23 @@
+namespace Benchmarks;
+
+/// <summary>Every case; what several need is made when the first of them is wanted.</summary>
+internal sealed class AllCases : IDisposable
+{
+    private readonly List<IDisposable> _made = [];
+    private LibraryCases? _library;
+    private NvmeCases? _nvme;
+
+    public IEnumerable<Case> InOrder() => new HardwareCases().All()
+        .Concat(LibraryCases.All(() => _library ??= Keep(new LibraryCases())))
+        .Concat(NvmeCases.All(() => _nvme ??= Keep(new NvmeCases())))
+        .OrderBy(one => one.Row);
+
+    public void Dispose() => _made.ForEach(one => one.Dispose());
+
+    private T Keep<T>(T made)
+        where T : IDisposable
+    {
+        _made.Add(made);
+        return made;
+    }
+}
