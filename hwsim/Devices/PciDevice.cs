@@ -113,7 +113,7 @@ public abstract partial class PciDevice
     /// <param name="value">The value.</param>
     public void WriteBar(int bar, ulong offset, int bytes, ulong value)
     {
-        if (!Answers(bar, offset, bytes))
+        if (!Answers(bar, offset, bytes) || TryWriteAtOnce(bar, offset, bytes, value))
             return;
         lock (_gate)
         {
@@ -216,6 +216,14 @@ public abstract partial class PciDevice
     /// <param name="bytes">1, 2, 4 or 8.</param>
     /// <param name="value">The value.</param>
     protected abstract void OnWriteBar(int bar, ulong offset, int bytes, ulong value);
+
+    /// <summary>The model takes a write without the device's lock, where it has another that is enough.</summary>
+    /// <param name="bar">BAR index.</param>
+    /// <param name="offset">Byte offset, inside the BAR with all bytes.</param>
+    /// <param name="bytes">1, 2, 4 or 8.</param>
+    /// <param name="value">The value.</param>
+    /// <returns>False, and nothing happened, when the write needs the lock.</returns>
+    protected virtual bool TryWriteAtOnce(int bar, ulong offset, int bytes, ulong value) => false;
 
     /// <summary>The model's registers go to their reset values.</summary>
     protected abstract void OnReset();

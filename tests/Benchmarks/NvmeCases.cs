@@ -50,7 +50,7 @@ internal sealed class NvmeCases : IDisposable
 
     private double TwoThreads()
     {
-        const int n = 50_000;
+        const int n = 4096;
         var one = _readers[0].Run(n);
         using var start = new Barrier(2);
         var other = new Thread(() =>

@@ -179,7 +179,7 @@ public sealed unsafe partial class NvmeController
     private int Reply(NvmeCommand* command, int offset, ulong length)
     {
         fixed (byte* page = _page)
-            return Transfer(command, page + offset, length, toHost: true);
+            return Transfer(command, page + offset, length, toHost: true, LaneOf(0));
     }
 
     private int SetFeatures(NvmeCommand* command, ref uint result)

@@ -8,9 +8,7 @@ public sealed unsafe partial class NvmeController
     /// <summary>Largest transfer, as a power of two of 4 KiB pages (MDTS).</summary>
     private const int TransferShift = 7;
 
-    private readonly ulong[] _list = new ulong[8192];
-
-    private int Io(NvmeCommand* command)
+    private int Io(NvmeCommand* command, Lane lane)
     {
         if ((command->Flags & 3) != 0)
             return NvmeStatus.InvalidField;
@@ -25,7 +23,7 @@ public sealed unsafe partial class NvmeController
         }
 
         if (command->Opcode == 9)
-            return Manage(command);
+            return Manage(command, lane);
         ulong block = command->Dw10 | (ulong)command->Dw11 << 32, blocks = (command->Dw12 & 0xffff) + 1;
         if (command->Opcode != 8 && blocks * BlockSize > 4096UL << TransferShift)
             return NvmeStatus.InvalidField;
@@ -34,17 +32,17 @@ public sealed unsafe partial class NvmeController
         // SAFETY: the range was checked against the namespace.
         byte* bytes = _namespace.Bytes + (block * BlockSize);
         if (command->Opcode != 8)
-            return Transfer(command, bytes, blocks * BlockSize, toHost: command->Opcode == 2);
+            return Transfer(command, bytes, blocks * BlockSize, toHost: command->Opcode == 2, lane);
         new Span<byte>(bytes, (int)blocks * BlockSize).Clear();
         return NvmeStatus.Success;
     }
 
     // Deallocated blocks read as zeroes.
-    private int Manage(NvmeCommand* command)
+    private int Manage(NvmeCommand* command, Lane lane)
     {
         int count = (int)(command->Dw10 & 0xff) + 1;
         ulong* ranges = stackalloc ulong[2 * 256];
-        int status = Transfer(command, (byte*)ranges, 16 * (ulong)count, toHost: false);
+        int status = Transfer(command, (byte*)ranges, 16 * (ulong)count, toHost: false, lane);
         for (int i = 0; i < count && status == 0 && (command->Dw11 & 4) != 0; i++)
         {
             ulong blocks = ranges[2 * i] >> 32, block = ranges[(2 * i) + 1];
@@ -58,15 +56,15 @@ public sealed unsafe partial class NvmeController
     }
 
     // SAFETY (and of the methods below): the caller's bytes are length long.
-    private int Transfer(NvmeCommand* command, byte* bytes, ulong length, bool toHost) => (command->Flags >> 6) switch
+    private int Transfer(NvmeCommand* command, byte* bytes, ulong length, bool toHost, Lane lane) => (command->Flags >> 6) switch
     {
-        0 => Prp(command->Prp1, command->Prp2, bytes, length, toHost),
-        1 => Sgl(command->Prp1, command->Prp2, bytes, length, toHost),
+        0 => Prp(command->Prp1, command->Prp2, bytes, length, toHost, lane.List),
+        1 => Sgl(command->Prp1, command->Prp2, bytes, length, toHost, lane.Descriptors),
         2 => NvmeStatus.SglDescriptorType, // a segment in place of the metadata pointer
         _ => NvmeStatus.InvalidField,
     };
 
-    private int Prp(ulong first, ulong second, byte* bytes, ulong length, bool toHost)
+    private int Prp(ulong first, ulong second, byte* bytes, ulong length, bool toHost, ulong[] words)
     {
         ulong page = (ulong)PageSize;
         if (first % 4 != 0)
@@ -86,7 +84,7 @@ public sealed unsafe partial class NvmeController
             ulong room = (page - (second % page)) / 8, needed = (length + page - 1) / page;
             bool chained = needed > room;
             ulong entries = chained ? room : needed;
-            fixed (ulong* list = _list)
+            fixed (ulong* list = words)
             {
                 if (DmaRead(second, list, entries * 8) != DmaStatus.Success)
                     return NvmeStatus.DataTransferError;
@@ -95,7 +93,7 @@ public sealed unsafe partial class NvmeController
             // The last entry of a full list is the address of the next one.
             if (chained)
             {
-                second = _list[--entries];
+                second = words[--entries];
                 if (second % page != 0)
                     return NvmeStatus.InvalidPrpOffset;
             }
@@ -103,7 +101,7 @@ public sealed unsafe partial class NvmeController
             for (ulong i = 0; i < entries; i++)
             {
                 part = Math.Min(length, page);
-                status = _list[i] % page != 0 ? NvmeStatus.InvalidPrpOffset : Move(_list[i], bytes, part, toHost);
+                status = words[i] % page != 0 ? NvmeStatus.InvalidPrpOffset : Move(words[i], bytes, part, toHost);
                 if (status != 0)
                     return status;
                 length -= part;

@@ -68,6 +68,7 @@ public sealed unsafe partial class NvmeController
     private void Work(int queue)
     {
         ref SubmissionQueue submission = ref _submission[queue];
+        var lane = LaneOf(submission.Completion);
         while (submission.Size != 0)
         {
             if (submission.Head == submission.Tail)
@@ -78,13 +79,13 @@ public sealed unsafe partial class NvmeController
             // SAFETY: the command is 64 bytes on this stack.
             if (DmaRead(submission.Base + (64UL * submission.Head), &command, 64) != DmaStatus.Success)
             {
-                _status |= Fatal;
+                Interlocked.Or(ref _status, Fatal);
                 return;
             }
 
             submission.Head = (submission.Head + 1) % submission.Size;
             uint result = 0;
-            int status = queue == 0 ? Admin(&command, ref result) : Io(&command);
+            int status = queue == 0 ? Admin(&command, ref result) : Io(&command, lane);
             if (status >= 0)
                 Complete(queue, command.Id, status, result);
         }
@@ -103,7 +104,7 @@ public sealed unsafe partial class NvmeController
         // SAFETY: the entry is 16 bytes on this stack. The phase comes with the last bytes of one transfer.
         if (DmaWrite(completion.Base + (16UL * completion.Tail), entry, 16) != DmaStatus.Success)
         {
-            _status |= Fatal;
+            Interlocked.Or(ref _status, Fatal);
             return;
         }
 

@@ -7,10 +7,9 @@ public sealed unsafe partial class NvmeController
 {
     private const int DataBlock = 0, BitBucket = 1, Segment = 2, LastSegment = 3;
     private const int MostDescriptors = 256;
-    private readonly ulong[] _descriptors = new ulong[2 * MostDescriptors];
 
     // SAFETY (of all here): the caller's bytes are length long, and what is moved is never more.
-    private int Sgl(ulong address, ulong descriptor, byte* bytes, ulong length, bool toHost)
+    private int Sgl(ulong address, ulong descriptor, byte* bytes, ulong length, bool toHost, ulong[] words)
     {
         ulong done = 0;
         int type = Type(descriptor);
@@ -31,7 +30,7 @@ public sealed unsafe partial class NvmeController
             for (uint left = size / 16; left > 0;)
             {
                 uint count = Math.Min(left, MostDescriptors);
-                fixed (ulong* descriptors = _descriptors)
+                fixed (ulong* descriptors = words)
                 {
                     if (DmaRead(at, descriptors, 16UL * count) != DmaStatus.Success)
                         return NvmeStatus.DataTransferError;
@@ -41,7 +40,7 @@ public sealed unsafe partial class NvmeController
                 at += 16UL * count;
                 for (uint i = 0; i < count; i++)
                 {
-                    (address, descriptor) = (_descriptors[2 * i], _descriptors[(2 * i) + 1]);
+                    (address, descriptor) = (words[2 * i], words[(2 * i) + 1]);
                     type = Type(descriptor);
                     if (type is Segment or LastSegment)
                     {

@@ -6,7 +6,7 @@ namespace IommuFd.HwSim.Devices.Nvme;
 /// An NVM Express 1.4 controller with the identification of QEMU's (1b36:0010): one namespace of 512-byte blocks, 64 I/O queue pairs, an MSI-X vector for each queue.
 /// </summary>
 /// <remarks>
-/// A command is executed when the doorbell write that announces it is made. Does not model: metadata, shadow doorbells of the admin queue,
+/// A command is executed when the doorbell write that announces it is made, on the thread that makes it. Does not model: metadata, shadow doorbells of the admin queue,
 /// keyed SGL descriptors, controller memory buffers, namespace management, firmware update, formatting, sanitizing, security, reservations, fused commands, weighted
 /// arbitration, interrupt coalescing, queues that are not contiguous. Such a command ends with the status that the specification has for an unsupported one.
 /// </remarks>
@@ -80,12 +80,12 @@ public sealed unsafe partial class NvmeController : PciDevice, IDisposable
     {
         if (bytes == 8 && offset % 8 == 0)
         {
-            WriteRegister(offset, (uint)value);
-            WriteRegister(offset + 4, (uint)(value >> 32));
+            WriteInLanes(offset, (uint)value);
+            WriteInLanes(offset + 4, (uint)(value >> 32));
         }
         else if (bytes == 4 && offset % 4 == 0)
         {
-            WriteRegister(offset, (uint)value);
+            WriteInLanes(offset, (uint)value);
         }
     }
 
@@ -145,8 +145,10 @@ public sealed unsafe partial class NvmeController : PciDevice, IDisposable
     /// <inheritdoc/>
     protected override void OnReset()
     {
+        EnterLanes();
         Disable();
         _interruptMask = _configuration = _adminSizes = 0;
         _adminSubmission = _adminCompletion = 0;
+        ExitLanes();
     }
 }

@@ -5,6 +5,7 @@ namespace IommuFd.HwSim.Devices.Nvme;
 /// <summary>The bytes of a namespace, in memory or in a file that is mapped. Does not model: a volatile write cache; without a file a flush has nothing to do.</summary>
 internal sealed unsafe class NvmeNamespace : IDisposable
 {
+    private readonly Lock _gate = new();
     private readonly string? _file;
     private MemoryMappedFile? _mapped;
     private MemoryMappedViewAccessor? _view;
@@ -25,12 +26,18 @@ internal sealed unsafe class NvmeNamespace : IDisposable
     {
         get
         {
-            if (_bytes == null)
+            if (_bytes != null)
+                return _bytes;
+            lock (_gate)
             {
+                if (_bytes != null)
+                    return _bytes;
                 _mapped = _file is null ? MemoryMappedFile.CreateNew(null, Size) : MemoryMappedFile.CreateFromFile(_file, FileMode.Open);
                 _view = _mapped.CreateViewAccessor(0, Size);
                 // SAFETY: the view lives until Dispose, and so does the pointer.
-                _view.SafeMemoryMappedViewHandle.AcquirePointer(ref _bytes);
+                byte* bytes = null;
+                _view.SafeMemoryMappedViewHandle.AcquirePointer(ref bytes);
+                _bytes = bytes;
             }
 
             return _bytes;

@@ -66,7 +66,7 @@ internal sealed unsafe partial class VfioPciDevice
 
         Function.Hardware.ShowMemory((int)request.region_index, resource.Start, Core.Memory);
         var dmaBuf = new SimulatedDmaBuf(first, total) { IsContiguous = request.nr_ranges == 1, Released = ForgetDmaBuf };
-        lock (_memoryLock)
+        using (_memoryLock.Write())
         {
             if (!MemoryEnabled)
             {
@@ -117,7 +117,7 @@ internal sealed unsafe partial class VfioPciDevice
     private void CleanUpDmaBufs()
     {
         SimulatedDmaBuf[] left;
-        lock (_memoryLock)
+        using (_memoryLock.Write())
         {
             left = [.. _dmaBufs];
             _dmaBufs.Clear();
@@ -133,7 +133,7 @@ internal sealed unsafe partial class VfioPciDevice
     private void ForgetDmaBuf(SimulatedDmaBuf dmaBuf)
     {
         bool known;
-        lock (_memoryLock)
+        using (_memoryLock.Write())
         {
             known = _dmaBufs.Remove(dmaBuf);
         }

@@ -74,7 +74,7 @@ internal sealed unsafe partial class VfioPciDevice
 
     private Action WriteOf(int bar, ulong position, ulong data, int bytes) => () =>
     {
-        lock (_memoryLock)
+        lock (_memoryLock.Reader)
         {
             if (!Function.Resources[bar].IsMemory || MemoryEnabled)
             {

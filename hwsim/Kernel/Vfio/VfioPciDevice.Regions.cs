@@ -152,7 +152,7 @@ internal sealed unsafe partial class VfioPciDevice
             return -Errno.EFAULT;
         }
 
-        lock (_memoryLock)
+        lock (_memoryLock.Reader)
         {
             if (isMemory && !MemoryEnabled)
             {

@@ -13,7 +13,7 @@ internal sealed partial class VfioPciDevice : VfioDevice
 {
     private readonly PciTree _tree;
     private readonly bool _noIntxMask;
-    private readonly Lock _memoryLock = new();
+    private readonly StripedLock _memoryLock = new();
     private bool _resetWorks;
     private bool _needsReset;
     private bool _pci23;
@@ -130,7 +130,7 @@ internal sealed partial class VfioPciDevice : VfioDevice
     /// <summary>Tries to reset the function with memory locked; the user's BAR mappings stay valid. 0 or -errno.</summary>
     public int TryResetFunction()
     {
-        lock (_memoryLock)
+        using (_memoryLock.Write())
         {
             MoveDmaBufs(revoked: true);
             int result = Function.ResetFunction();
