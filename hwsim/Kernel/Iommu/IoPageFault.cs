@@ -1,3 +1,5 @@
+using IommuFd.Native.Uapi;
+
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>One page request of a device (struct iommu_fault_page_request).</summary>
@@ -14,6 +16,14 @@ public readonly record struct IoPageFault(uint Flags, uint Pasid, uint GroupInde
     /// <summary>Flag: the last request of its group.</summary>
     public const uint LastPage = 2;
 }
+
+/// <summary>DMA that the unit refused and that nobody can mend (struct iommu_fault_unrecoverable).</summary>
+/// <param name="RequesterId">Who did it.</param>
+/// <param name="Pasid">The PASID, or null.</param>
+/// <param name="Address">The IOVA.</param>
+/// <param name="Permissions">What access was wanted: 1 = read, 2 = write.</param>
+/// <param name="Reason">Why it was refused.</param>
+public readonly record struct IoDmaFault(ushort RequesterId, uint? Pasid, ulong Address, uint Permissions, iommu_fault_reason Reason);
 
 /// <summary>How a group of page requests ends (enum iommu_page_response_code).</summary>
 public enum PageResponseCode

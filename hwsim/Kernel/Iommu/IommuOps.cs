@@ -48,6 +48,9 @@ public abstract class IommuOps
     /// <summary>True when the driver describes its hardware (ops->hw_info).</summary>
     public virtual bool HasHardwareInfo => false;
 
+    /// <summary>Told of refused DMA, while the unit is locked: it may take no lock under which units are programmed.</summary>
+    internal Action<IoDmaFault>? Faulted { get; set; }
+
     /// <summary>What of a PCI function the driver switches on when it is found (probe_device); nothing by default.</summary>
     /// <param name="unit">The unit in front of the function.</param>
     public virtual IommuFeatures Features(object unit) => default;

@@ -7,7 +7,7 @@ namespace IommuFd.HwSim.Kernel;
 /// The page requests of a space that was made with IOMMU_IOASID_FAULT: reported by cookie and the user's PASID into the space's fault region, and completed by the
 /// user. What nobody reads is answered "invalid".
 /// </summary>
-/// <remarks>Requests come from devices on any thread, under locks of the unit; answers are given without a lock. Does not model: DMA that failed for good.</remarks>
+/// <remarks>Requests come from devices on any thread, under locks of the unit; answers are given without a lock. DMA that failed for good is reported, too, and not answered.</remarks>
 internal sealed class RfcFaults(RfcIoasid ioasid)
 {
     private readonly Lock _lock = new();
@@ -70,6 +70,32 @@ internal sealed class RfcFaults(RfcIoasid ioasid)
 
     /// <summary>A slot leaves the space: its requests are answered, and nobody reads them any more.</summary>
     internal void End(RfcSlot slot) => Answer(p => p.Slot == slot);
+
+    /// <summary>DMA that the unit refused for good. The unit is locked.</summary>
+    internal void Report(RfcAttachHandle handle, in IoDmaFault fault)
+    {
+        uint? vpasid = handle.Vpasid ?? (ioasid is RfcUserIoasid { IsPasidTable: true } ? fault.Pasid : null);
+        var record = new iommu_ioasid_fault
+        {
+            ioasid = ioasid.Id,
+            flags = Rfc.IOMMU_IOASID_FAULT_UNRECOVERABLE | (vpasid is null ? 0 : Rfc.IOMMU_IOASID_FAULT_PASID_VALID),
+            cookie = handle.Device.Cookie,
+            addr = fault.Address,
+            perm = fault.Permissions,
+            reason = (uint)fault.Reason,
+            vpasid = vpasid ?? 0,
+        };
+        RfcFaultRegion? region;
+        lock (_lock)
+        {
+            region = _region;
+        }
+
+        if (region?.TryAdd([record]) ?? false)
+        {
+            region.Announce();
+        }
+    }
 
     private void Report(IoPageFaultGroup group)
     {

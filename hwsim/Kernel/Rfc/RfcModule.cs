@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The proposed /dev/iommu of one machine: what all of its open files share.</summary>
@@ -8,6 +10,9 @@ namespace IommuFd.HwSim.Kernel;
 internal sealed class RfcModule(IommufdModule iommufd, VfioCore vfio)
 {
     private readonly Dictionary<(IommuGroup Group, uint Pasid), RfcSlot> _slots = [];
+
+    // Read while a unit is locked.
+    private readonly ConcurrentDictionary<(ushort RequesterId, uint Pasid), RfcAttachHandle> _routes = new();
 
     /// <summary>Held by every command.</summary>
     internal Lock Lock { get; } = new();
@@ -47,6 +52,33 @@ internal sealed class RfcModule(IommufdModule iommufd, VfioCore vfio)
         if (slot.Effective is null && slot.Group is not null)
         {
             _slots.Remove((slot.Group, slot.Pasid));
+        }
+    }
+
+    /// <summary>What refused DMA of a slot is reported through; null when nothing is attached any more.</summary>
+    internal void Route(RfcSlot slot, RfcAttachHandle? handle)
+    {
+        foreach (IommuDevice device in slot.Group!.Devices)
+        {
+            if (handle is null)
+            {
+                _ = _routes.TryRemove((device.RequesterId, slot.Pasid), out _);
+            }
+            else
+            {
+                _routes[(device.RequesterId, slot.Pasid)] = handle;
+                device.Ops!.Faulted ??= Report;
+            }
+        }
+    }
+
+    // A PASID without an attachment of its own may be one of a user's table.
+    private void Report(IoDmaFault fault)
+    {
+        if (_routes.TryGetValue((fault.RequesterId, fault.Pasid ?? IommuGroup.NoPasid), out RfcAttachHandle? handle)
+            || (_routes.TryGetValue((fault.RequesterId, IommuGroup.NoPasid), out handle) && handle.Ioasid is RfcUserIoasid { IsPasidTable: true }))
+        {
+            handle.Ioasid.Faults?.Report(handle, fault);
         }
     }
 }

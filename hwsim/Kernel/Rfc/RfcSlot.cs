@@ -30,13 +30,16 @@ internal enum RfcSnoopHint
 }
 
 /// <summary>What leads from a page request back to the user's names.</summary>
-internal sealed class RfcAttachHandle(RfcSlot slot, RfcDevice device) : IommuAttachHandle
+internal sealed class RfcAttachHandle(RfcSlot slot, RfcDevice device, RfcIoasid ioasid) : IommuAttachHandle
 {
     /// <summary>The slot.</summary>
     internal RfcSlot Slot { get; } = slot;
 
     /// <summary>The device, or of several that cannot be told apart the first.</summary>
     internal RfcDevice Device { get; } = device;
+
+    /// <summary>The space.</summary>
+    internal RfcIoasid Ioasid { get; } = ioasid;
 
     /// <summary>The user's PASID; null for a default space.</summary>
     internal uint? Vpasid { get; } = slot.Vpasid;
@@ -172,7 +175,7 @@ internal sealed class RfcSlot(IommuGroup? group, uint pasid)
             return 0;
         }
 
-        int error = Group is null ? 0 : Install(device, next?.Domain);
+        int error = Group is null ? 0 : Install(device, next);
         if (error == 0)
         {
             // Requests that came through the old space cannot be retried there.
@@ -184,9 +187,9 @@ internal sealed class RfcSlot(IommuGroup? group, uint pasid)
     }
 
     // From one table to the next with nothing in between, or to the empty one of blocked DMA; never to the host's.
-    private int Install(RfcDevice device, IommuDomain? domain)
+    private int Install(RfcDevice device, RfcIoasid? next)
     {
-        if (domain is null)
+        if (next is null)
         {
             if (Pasid == IommuGroup.NoPasid)
             {
@@ -197,16 +200,23 @@ internal sealed class RfcSlot(IommuGroup? group, uint pasid)
                 Group!.DetachDevicePasid(Effective!.Domain!, Pasid);
             }
 
+            device.Context.Module.Route(this, null);
             return 0;
         }
 
-        var handle = new RfcAttachHandle(this, device);
-        return (Pasid == IommuGroup.NoPasid, Effective is null) switch
+        var handle = new RfcAttachHandle(this, device, next);
+        int error = (Pasid == IommuGroup.NoPasid, Effective is null) switch
         {
-            (true, true) => Group!.AttachGroupHandle(domain, handle),
-            (true, false) => Group!.ReplaceGroupHandle(domain, handle),
-            (false, true) => Group!.AttachDevicePasid(device.Iommu, domain, Pasid, handle),
-            (false, false) => Group!.ReplaceDevicePasid(device.Iommu, domain, Pasid, handle),
+            (true, true) => Group!.AttachGroupHandle(next.Domain!, handle),
+            (true, false) => Group!.ReplaceGroupHandle(next.Domain!, handle),
+            (false, true) => Group!.AttachDevicePasid(device.Iommu, next.Domain!, Pasid, handle),
+            (false, false) => Group!.ReplaceDevicePasid(device.Iommu, next.Domain!, Pasid, handle),
         };
+        if (error == 0)
+        {
+            device.Context.Module.Route(this, handle);
+        }
+
+        return error;
     }
 }

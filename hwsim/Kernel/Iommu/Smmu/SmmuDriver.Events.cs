@@ -26,6 +26,21 @@ internal sealed partial class SmmuDriver : IInterruptController
         }
     }
 
+    /// <summary>Told of every event that is not a guest's.</summary>
+    internal Action<IoDmaFault>? Faulted { get; set; }
+
+    private static iommu_fault_reason ReasonOf(SmmuEvent code) => code switch
+    {
+        SmmuEvent.F_CD_FETCH => iommu_fault_reason.IOMMU_FAULT_REASON_PASID_FETCH,
+        SmmuEvent.C_BAD_CD => iommu_fault_reason.IOMMU_FAULT_REASON_BAD_PASID_ENTRY,
+        SmmuEvent.C_BAD_SUBSTREAMID => iommu_fault_reason.IOMMU_FAULT_REASON_PASID_INVALID,
+        SmmuEvent.F_TRANSLATION => iommu_fault_reason.IOMMU_FAULT_REASON_PTE_FETCH,
+        SmmuEvent.F_PERMISSION => iommu_fault_reason.IOMMU_FAULT_REASON_PERMISSION,
+        SmmuEvent.F_ACCESS => iommu_fault_reason.IOMMU_FAULT_REASON_ACCESS,
+        SmmuEvent.F_ADDR_SIZE => iommu_fault_reason.IOMMU_FAULT_REASON_OOR_ADDRESS,
+        _ => iommu_fault_reason.IOMMU_FAULT_REASON_UNKNOWN,
+    };
+
     /// <inheritdoc/>
     public void Message(ushort requesterId, ulong address, uint data)
     {
@@ -48,7 +63,7 @@ internal sealed partial class SmmuDriver : IInterruptController
     private void HandleEvents()
     {
         const ulong Mask = (2 << RingLg2) - 1;
-        const ulong Stage2 = 1UL << 39;
+        const ulong Stage2 = 1UL << 39, Reading = 1UL << 35, HasSubstream = 1 << 11;
         Span<ulong> words = stackalloc ulong[4];
         var consumer = Unit.ReadRegister(SmmuRegister.EVENTQ_CONS, 4) & Mask;
         var producer = Unit.ReadRegister(SmmuRegister.EVENTQ_PROD, 4);
@@ -71,6 +86,8 @@ internal sealed partial class SmmuDriver : IInterruptController
             else
             {
                 Print(code, words);
+                Faulted?.Invoke(new IoDmaFault(
+                    (ushort)(words[0] >> 32), (words[0] & HasSubstream) != 0 ? (uint)(words[0] >> 12) & 0xfffff : null, words[2], (words[1] & Reading) != 0 ? 1u : 2, ReasonOf(code)));
             }
         }
 

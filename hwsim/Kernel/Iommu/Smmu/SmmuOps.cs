@@ -30,7 +30,7 @@ public sealed partial class SmmuOps : IommuOps
     {
         lock (_units)
         {
-            _units.Add(new SmmuDriver(unit, Print));
+            _units.Add(new SmmuDriver(unit, Print) { Faulted = fault => Faulted?.Invoke(fault) });
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using IommuFd.HwSim.Units;
+using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
@@ -7,6 +8,22 @@ namespace IommuFd.HwSim.Kernel;
 internal sealed partial class VtdDriver
 {
     private const ulong FaultMessage = 0xfee0_1000;
+
+    /// <summary>Told of every record.</summary>
+    internal Action<IoDmaFault>? Faulted { get; set; }
+
+    private static iommu_fault_reason ReasonOf(VtdFaultReason reason) => reason switch
+    {
+        VtdFaultReason.PasidDirectoryInvalid or VtdFaultReason.PasidTableInvalid => iommu_fault_reason.IOMMU_FAULT_REASON_PASID_FETCH,
+        VtdFaultReason.PasidReserved or VtdFaultReason.PasidInvalid => iommu_fault_reason.IOMMU_FAULT_REASON_BAD_PASID_ENTRY,
+        VtdFaultReason.PasidDisabled or VtdFaultReason.PasidTooLarge or VtdFaultReason.PasidDirectoryNotPresent or VtdFaultReason.PasidNotPresent
+            => iommu_fault_reason.IOMMU_FAULT_REASON_PASID_INVALID,
+        VtdFaultReason.FirstStageTableInvalid or VtdFaultReason.SecondStageTableInvalid => iommu_fault_reason.IOMMU_FAULT_REASON_WALK_EABT,
+        VtdFaultReason.FirstStageNotPresent or VtdFaultReason.SecondStageNotPresent => iommu_fault_reason.IOMMU_FAULT_REASON_PTE_FETCH,
+        VtdFaultReason.NoRead or VtdFaultReason.NoWrite or VtdFaultReason.NoExecute or VtdFaultReason.UserOnSupervisorPage => iommu_fault_reason.IOMMU_FAULT_REASON_PERMISSION,
+        VtdFaultReason.NotCanonical or VtdFaultReason.AddressBeyondHardware or VtdFaultReason.AddressBeyondTable => iommu_fault_reason.IOMMU_FAULT_REASON_OOR_ADDRESS,
+        _ => iommu_fault_reason.IOMMU_FAULT_REASON_UNKNOWN,
+    };
 
     private void EnableFaults()
     {
@@ -36,6 +53,8 @@ internal sealed partial class VtdDriver
             var source = PciName.Of((ushort)high);
             _print?.Invoke($"DMAR: [DMA {((high & Reading) != 0 ? "Read" : "Write")} {pasid}] Request device [{source}] fault addr 0x{low & ~0xfffUL:x} [fault reason 0x{(int)reason:x2}] {reason}");
             Unit.WriteRegister(record + 8, 8, Fault);
+            Faulted?.Invoke(new IoDmaFault(
+                (ushort)high, (high & HasPasid) != 0 ? (uint)(high >> 40) & 0xfffff : null, low & ~0xfffUL, (high & Reading) != 0 ? 1u : 2, ReasonOf(reason)));
         }
 
         Unit.WriteRegister(VtdRegister.FSTS, 4, Overflow);

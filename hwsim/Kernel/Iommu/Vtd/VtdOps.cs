@@ -40,7 +40,7 @@ public sealed partial class VtdOps : IommuOps
     {
         lock (_units)
         {
-            _units.Add(new VtdDriver(unit, scalable, Print));
+            _units.Add(new VtdDriver(unit, scalable, Print) { Faulted = fault => Faulted?.Invoke(fault) });
         }
     }
 

@@ -111,6 +111,22 @@ public sealed unsafe class DelegatedTests : IDisposable
     }
 
     [Fact]
+    [Trait("rfc", "FAULT_REGION")]
+    [Trait("rfc", "4.6")]
+    public void A_fault_below_a_PASID_table_carries_the_vPASID()
+    {
+        int table = Table(flags: IOMMU_IOASID_FAULT);
+        Assert.Equal(0, _machine.Attach(_device, _iommu, table));
+        iommu_ioasid_fault_region region = new() { argsz = (uint)sizeof(iommu_ioasid_fault_region), ioasid = table, eventfd = -1, nr_records = 4 };
+        Assert.Equal(0, _machine.Ioctl(_iommu, IOMMU_IOASID_FAULT_REGION, ref region));
+        Assert.Null(_machine.DmaRead(RfcMachine.Accelerator, 0x8000, 6));
+        iommu_ioasid_fault fault;
+        Assert.Equal(sizeof(iommu_ioasid_fault), _machine.Kernel.Read(region.out_fd, (nint)(&fault), (nuint)sizeof(iommu_ioasid_fault)));
+        Assert.Equal((table, 4UL, 0x8000UL, 6u), (fault.ioasid, fault.cookie, fault.addr, fault.vpasid));
+        Assert.Equal((uint)iommu_fault_reason.IOMMU_FAULT_REASON_PTE_FETCH, fault.reason);
+    }
+
+    [Fact]
     [Trait("rfc", "1.1-software-nesting")]
     public void Software_nesting_works_where_the_table_is_an_SMMUs_too()
     {
@@ -122,8 +138,9 @@ public sealed unsafe class DelegatedTests : IDisposable
         Assert.Null(_machine.DmaRead(RfcMachine.Edu, 0x2000));
     }
 
-    private int Table(iommu_ioasid_format format = iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_SMMUV3) => _machine.Alloc(_iommu, new iommu_ioasid_alloc_attr
+    private int Table(iommu_ioasid_format format = iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_SMMUV3, uint flags = 0) => _machine.Alloc(_iommu, new iommu_ioasid_alloc_attr
     {
+        flags = flags,
         type = IOMMU_IOASID_TYPE_USER,
         addr_width = 64 + 4,
         parent = _gpa,

@@ -129,6 +129,24 @@ public sealed unsafe class FaultTests : IDisposable
     }
 
     [Fact]
+    [Trait("rfc", "FAULT_REGION")]
+    [Trait("rfc", "4.6")]
+    public void DMA_that_fails_for_good_is_reported_with_its_reason_and_not_completed()
+    {
+        int region = Region();
+        Assert.Null(_machine.DmaRead(RfcMachine.Accelerator, Address, 42));
+        iommu_ioasid_fault fault = Read(region);
+        Assert.Equal((_gva, 0xc0ffeeUL, Address, 42u), (fault.ioasid, fault.cookie, fault.addr, fault.vpasid));
+        Assert.Equal(IOMMU_IOASID_FAULT_UNRECOVERABLE | IOMMU_IOASID_FAULT_PASID_VALID, fault.flags);
+        Assert.Equal((IOMMU_FAULT_PERM_READ, (uint)iommu_fault_reason.IOMMU_FAULT_REASON_PTE_FETCH), (fault.perm, fault.reason));
+        Assert.Equal(-Errno.EINVAL, Complete(fault));
+        Assert.Null(_machine.DmaRead(RfcMachine.Accelerator, 0x9999_0000));
+        Assert.False(_machine.IsReadable(region));
+        Assert.False(_machine.DmaWrite(RfcMachine.Accelerator, Address, 1, 42));
+        Assert.Equal(IOMMU_FAULT_PERM_WRITE, Read(region).perm);
+    }
+
+    [Fact]
     [Trait("rfc", "4.6")]
     public void A_root_that_takes_faults_is_mapped_page_by_page_as_devices_ask()
     {
