@@ -13,6 +13,7 @@ namespace IommuFd.HwSim.Kernel;
 /// </remarks>
 internal sealed class DescriptorTable(LinuxKernel real)
 {
+    private readonly HashSet<int> _closedAtTheEnd = [];
     private readonly Lock _gate = new();
     private readonly Dictionary<string, List<SimulatedFile>> _travelling = new(StringComparer.Ordinal);
     private SimulatedFile?[] _files = new SimulatedFile?[64];
@@ -136,6 +137,9 @@ internal sealed class DescriptorTable(LinuxKernel real)
         }
     }
 
+    /// <summary>Whether the machine closed it when it ended. A handle that is lost and finalized later must not close whoever has the number then.</summary>
+    public bool WasClosedAtTheEnd(int descriptor) => _closedAtTheEnd.Contains(descriptor);
+
     /// <summary>Closes everything that is still open.</summary>
     public void CloseAll()
     {
@@ -143,6 +147,7 @@ internal sealed class DescriptorTable(LinuxKernel real)
         {
             if (_files[i] is not null)
             {
+                _ = _closedAtTheEnd.Add(i);
                 _ = Close(i);
             }
         }

@@ -92,7 +92,7 @@ internal sealed unsafe class SimulatedKernel : IKernel
     internal void FreePinned() => _known.Sweep(null, _real.Munmap);
 
     /// <inheritdoc/>
-    public int Close(int fd) => _table.Has(fd) ? _table.Close(fd) : _real.Close(fd);
+    public int Close(int fd) => _table.Has(fd) ? _table.Close(fd) : _table.WasClosedAtTheEnd(fd) ? -Errno.EBADF : _real.Close(fd);
 
     /// <inheritdoc/>
     public int Ioctl(int fd, uint request, nint argument)

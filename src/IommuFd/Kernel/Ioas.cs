@@ -165,23 +165,37 @@ public sealed unsafe partial class Ioas : Resource
 
     internal int MapCall(uint flags, nint address, ulong length, ref ulong iova)
     {
+        Enter();
+        int result = MapHeld(flags, address, length, ref iova);
+        Exit();
+        return result;
+    }
+
+    /// <summary>For a caller that holds this already.</summary>
+    internal int MapHeld(uint flags, nint address, ulong length, ref ulong iova)
+    {
         iommu_ioas_map command = new()
         {
             size = (uint)sizeof(iommu_ioas_map), flags = flags, ioas_id = Id, user_va = (ulong)address, length = length, iova = iova,
         };
-        Enter();
         int result = _context.Call(IOMMU_IOAS_MAP, ref command);
-        Exit();
         iova = command.iova;
         return result;
     }
 
     internal int UnmapCall(ulong iova, ref ulong length)
     {
-        iommu_ioas_unmap command = new() { size = (uint)sizeof(iommu_ioas_unmap), ioas_id = Id, iova = iova, length = length };
         Enter();
-        int result = _context.Call(IOMMU_IOAS_UNMAP, ref command);
+        int result = UnmapHeld(iova, ref length);
         Exit();
+        return result;
+    }
+
+    /// <summary>For a caller that holds this already.</summary>
+    internal int UnmapHeld(ulong iova, ref ulong length)
+    {
+        iommu_ioas_unmap command = new() { size = (uint)sizeof(iommu_ioas_unmap), ioas_id = Id, iova = iova, length = length };
+        int result = _context.Call(IOMMU_IOAS_UNMAP, ref command);
         if (result >= 0)
         {
             length = command.length;

@@ -2,7 +2,7 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd;
 
-/// <summary>An address space that is an IOAS.</summary>
+/// <summary>An address space that is an IOAS. The space holds it, so calls need not.</summary>
 internal sealed class IoasBackend(Ioas ioas) : IMappingBackend
 {
     internal Ioas Ioas => ioas;
@@ -14,7 +14,7 @@ internal sealed class IoasBackend(Ioas ioas) : IMappingBackend
     public string CopyCommand => nameof(Iommufd.IOMMU_IOAS_COPY);
 
     public int Map(nint address, ulong length, DmaAccess access, bool isFixed, ref ulong iova) =>
-        ioas.MapCall((uint)access | (isFixed ? (uint)iommufd_ioas_map_flags.IOMMU_IOAS_MAP_FIXED_IOVA : 0), address, length, ref iova);
+        ioas.MapHeld((uint)access | (isFixed ? (uint)iommufd_ioas_map_flags.IOMMU_IOAS_MAP_FIXED_IOVA : 0), address, length, ref iova);
 
     // The copy shares the pages of the source: pinned and counted once.
     public int MapFrom(IMappingBackend source, ulong sourceIova, in SpacePiece piece)
@@ -23,7 +23,7 @@ internal sealed class IoasBackend(Ioas ioas) : IMappingBackend
         return ioas.CopyCall(((IoasBackend)source).Ioas, sourceIova, piece.Length, (uint)piece.Access | (uint)iommufd_ioas_map_flags.IOMMU_IOAS_MAP_FIXED_IOVA, ref iova);
     }
 
-    public int Unmap(ulong iova, ulong length) => ioas.UnmapCall(iova, ref length);
+    public int Unmap(ulong iova, ulong length) => ioas.UnmapHeld(iova, ref length);
 
     public IovaRange[] GetRanges(out ulong alignment) => ioas.GetIovaRanges(out alignment);
 

@@ -56,13 +56,22 @@ public abstract class PageRequestStream : Resource
     }
 
     /// <summary>The next page request that is there now.</summary>
+    /// <exception cref="ObjectDisposedException">The queue was disposed.</exception>
     public bool TryReadRequest([NotNullWhen(true)] out PageRequest? request)
     {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
         lock (_requestGate)
         {
             if (_ready.Count == 0)
             {
-                Collect(_ready);
+                try
+                {
+                    Collect(_ready);
+                }
+                catch (IommuFdException) when (IsDisposed)
+                {
+                    ObjectDisposedException.ThrowIf(true, this); // while we read
+                }
             }
 
             return _ready.TryDequeue(out request);
