@@ -20,7 +20,7 @@ internal sealed class IgbRing(Bar registers, Mapping memory, ulong queue)
     public uint Next { get; set; }
 
     /// <summary>Tells the device where the ring is, and enables the queue.</summary>
-    public void Start(uint control)
+    public void Start()
     {
         registers.Write32(queue + BaseLow, (uint)memory.Iova);
         registers.Write32(queue + BaseHigh, (uint)(memory.Iova >> 32));
@@ -29,7 +29,7 @@ internal sealed class IgbRing(Bar registers, Mapping memory, ulong queue)
         registers.Write32(queue + Tail, 0);
         if (queue == ReceiveQueue)
             registers.Write32(queue + Split, AdvancedOneBuffer);
-        registers.Write32(queue + QueueControl, QueueEnable | control);
+        registers.Write32(queue + QueueControl, QueueEnable);
     }
 
     /// <summary>True when the device has taken its enabling over, which it does when receiver and transmitter are on.</summary>

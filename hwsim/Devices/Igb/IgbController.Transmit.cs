@@ -155,8 +155,8 @@ public sealed unsafe partial class IgbController
         bool toWire = true;
         if (HasPools && (Register(DTXSWC) & 1u << 31) != 0)
         {
-            // The switch: a pool does not hear itself, and a unicast frame for another pool does not leave (section 7.10.3.8).
-            uint pools = PoolsOf(frame, length, useDefault: false) & ~(1u << (queue % Pools));
+            // The switch: a pool hears itself only with LLE, and a unicast frame for another pool does not leave (sections 7.10.3.8 and 8.14.6).
+            uint self = 1u << (queue % Pools), pools = PoolsOf(frame, length, useDefault: false) & ~(self & ~(Register(DTXSWC) >> 16));
             toWire = (frame[0] & 1) != 0 || pools == 0;
             ReceiveIn(pools, frame, length);
         }

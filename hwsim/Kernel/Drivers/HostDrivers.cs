@@ -24,36 +24,6 @@ internal sealed class NvmeDriver() : HostDriver("nvme", new PciId(PciId.Any, Pci
 /// <summary>The parent of mediated devices on a machine of the proposal; it takes only what it is given.</summary>
 internal sealed class SiovDriver() : HostDriver("siov");
 
-/// <summary>igb, which can enable virtual functions.</summary>
-internal sealed class IgbDriver(PciTree tree) : HostDriver("igb", new PciId(0x8086, 0x10c9), new PciId(0x8086, 0x10e6), new PciId(0x8086, 0x1521), new PciId(0x8086, 0x1533))
-{
-    public override bool HasSriovConfigure => true;
-
-    /// <inheritdoc/>
-    public override int SriovConfigure(PciFunction function, int count)
-    {
-        if (count == 0)
-        {
-            tree.DisableVirtual(function);
-            return 0;
-        }
-
-        int result = tree.EnableVirtual(function, count);
-        return result < 0 ? result : count;
-    }
-
-    /// <inheritdoc/>
-    public override void Remove(PciFunction function)
-    {
-        if (function.VirtualFunctions.Count != 0)
-        {
-            tree.DisableVirtual(function);
-        }
-
-        base.Remove(function);
-    }
-}
-
 /// <summary>igbvf, for igb's virtual functions.</summary>
 internal sealed class IgbvfDriver() : HostDriver("igbvf", new PciId(0x8086, 0x10ca), new PciId(0x8086, 0x1520));
 
