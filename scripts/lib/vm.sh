@@ -114,7 +114,8 @@ vm_boot() {
         legacy) ;;
         scalable) iommu+=,x-scalable-mode=on append+=,sm_on ;;
         flts) iommu+=,x-scalable-mode=on,x-flts=on append+=,sm_on ;;
-        *) die "'$mode' is not a mode: legacy, scalable or flts" ;;
+        off) append+=" intel_iommu=off" ;;
+        *) die "'$mode' is not a mode: legacy, scalable, flts or off" ;;
     esac
     kernel=$VM_KERNEL
     accel=tcg,thread=multi

@@ -53,6 +53,11 @@ internal sealed partial class CommandLog : TextWriter
             return "IOMMU_TEST_CMD";
         }
 
+        if (IoctlCommands.Vfio.Any(command => command.Name == request))
+        {
+            return request;
+        }
+
         if (IoctlCommands.Rfc.FirstOrDefault(command => command.Name == request) is not { Name: not null } proposed)
         {
             return request;

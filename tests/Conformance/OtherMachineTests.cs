@@ -30,7 +30,12 @@ public sealed class OtherMachineTests
     [InlineData("riscv")]
     public void A_command_that_fails_leaves_nothing_behind_and_works_afterwards(string topology) => Run(topology, failNth: true);
 
-    private static void Run(string topology, bool failNth)
+    [Theory(Skip = OnlyTheDefault, SkipUnless = nameof(IsDefault))]
+    [InlineData("no-iommu", "*.NoIommuTests")]
+    [InlineData("legacy-vfio", "*.ContainerTests")]
+    public void The_cases_that_are_for_it_hold_on_the_machine(string topology, string cases) => Run(topology, failNth: false, cases);
+
+    private static void Run(string topology, bool failNth, string? cases = null)
     {
         var start = new ProcessStartInfo(Environment.ProcessPath!) { RedirectStandardOutput = true };
         if (Path.GetFileNameWithoutExtension(Environment.ProcessPath) == "dotnet")
@@ -42,6 +47,12 @@ public sealed class OtherMachineTests
         start.ArgumentList.Add("-noColor");
         start.ArgumentList.Add("-class-");
         start.ArgumentList.Add("*.OtherMachineTests");
+        if (cases is not null)
+        {
+            start.ArgumentList.Add("-class");
+            start.ArgumentList.Add(cases);
+        }
+
         start.Environment["CONFORMANCE_TOPOLOGY"] = topology;
         if (failNth)
         {
