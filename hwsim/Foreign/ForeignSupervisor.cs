@@ -15,6 +15,8 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
 {
     private const int Threads = 4;
 
+    private readonly SemaphoreSlim _receiver = new(1);
+
     private readonly SystemCalls _calls;
     private readonly IForeignMachine _machine;
     private readonly SeccompListener _listener;
@@ -92,28 +94,48 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         ? _files.Write(token, source, length)
         : _memories[ForeignMemory.NumberOf(token)] is { } memory && memory.WritePinned(ForeignMemory.AddressOf(token), source, length);
 
+    // One thread receives, so that call after call finds it awake and its caches warm; it lets another one go on before a call that can take long.
     private void ServeCalls(int thread)
     {
+        var receives = false;
         while (!_stopped)
         {
+            if (!receives)
+            {
+                _receiver.Wait();
+                receives = true;
+            }
+
             // SAFETY: the slot is this thread's own and stays mapped as long as the process.
             var call = InFlight.Slot(thread);
             var rc = _listener.Receive(call);
             if (rc >= 0)
             {
+                if (CanTakeLong(in *call))
+                {
+                    receives = false;
+                    _ = _receiver.Release();
+                }
+
                 Serve(in *call);
                 Volatile.Write(ref call->Id, 0);
             }
             else if (rc is not (-Errno.EINTR or -Errno.ENOENT or -Errno.EAGAIN))
             {
-                return;
-            }
-            else if (rc == -Errno.ENOENT && _stopped)
-            {
-                return;
+                break;
             }
         }
+
+        if (receives)
+        {
+            _ = _receiver.Release(); // the next one finds the same end
+        }
     }
+
+    // A store of an attribute can wait for a driver; memory is mapped page by page.
+    private bool CanTakeLong(in SeccompCall call) => call.Number == _calls.ioctl
+        ? (uint)call.Arguments[1] is Iommufd.IOMMU_IOAS_MAP or Iommufd.IOMMU_IOAS_MAP_FILE or Iommufd.IOMMU_IOAS_UNMAP or Vfio.VFIO_IOMMU_MAP_DMA or Vfio.VFIO_IOMMU_UNMAP_DMA
+        : call.Number == _calls.write || call.Number == _calls.pwrite64 || call.Number == _calls.writev || call.Number == _calls.pwritev;
 
     private void Serve(in SeccompCall call)
     {
@@ -187,11 +209,21 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
 
         var request = (uint)call.Arguments[1];
         var argument = call.Arguments[2];
-        long result = Calls(process, file) is { } traced ? traced.Ioctl((int)call.Arguments[0], request, (nint)argument) : file.Ioctl(request, argument, process.Memory);
-        if (request == Vfio.VFIO_DEVICE_GET_REGION_INFO && result >= 0)
+        long result;
+        process.Memory.BeginCall(argument);
+        try
         {
-            BiasRegion(process, argument);
+            result = Calls(process, file) is { } traced ? traced.Ioctl((int)call.Arguments[0], request, (nint)argument) : file.Ioctl(request, argument, process.Memory);
+            if (request == Vfio.VFIO_DEVICE_GET_REGION_INFO && result >= 0)
+            {
+                BiasRegion(process, argument);
+            }
         }
+        finally
+        {
+            process.Memory.EndCall();
+        }
+
 
         Finish(in call, process, file, result);
     }
