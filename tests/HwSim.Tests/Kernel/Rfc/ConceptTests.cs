@@ -228,4 +228,21 @@ public sealed unsafe class ConceptTests : IDisposable
         Assert.Equal(0, machine.Map(iommu, gpa, 4 * Page, memory + (4 * Page), Page));
         Assert.Equal(0UL, machine.DmaRead(RfcMachine.Edu, 0x10_4000));
     }
+
+    [Fact]
+    [Trait("rfc", "1.2-rid")]
+    public void A_virtual_function_has_a_requester_id_and_a_space_of_its_own()
+    {
+        Assert.True(_machine.Host.Sysfs.WriteText($"/sys/bus/pci/devices/{RfcMachine.Nic}/sriov_numvfs", "2") >= 0);
+        int first = _machine.OpenBound("0000:01:10.0", _iommu, 1), second = _machine.OpenBound("0000:01:10.2", _iommu, 2);
+        int[] spaces = [_machine.Alloc(_iommu), _machine.Alloc(_iommu)];
+        Assert.Equal(0, _machine.Map(_iommu, spaces[0], 0, _machine.Memory(Page, 10), Page));
+        Assert.Equal(0, _machine.Map(_iommu, spaces[1], 0, _machine.Memory(Page, 12), Page));
+        Assert.Equal(0, _machine.Attach(first, _iommu, spaces[0]));
+        Assert.Equal(0, _machine.Attach(second, _iommu, spaces[1]));
+        Assert.Equal(10UL, _machine.DmaRead("0000:01:10.0", 0));
+        Assert.Equal(12UL, _machine.DmaRead("0000:01:10.2", 0));
+        Assert.Equal(0, _machine.Kernel.Close(first));
+        Assert.NotEqual(10UL, _machine.DmaRead("0000:01:10.0", 0));
+    }
 }
