@@ -6,10 +6,15 @@ internal sealed class AllCases : IDisposable
     private readonly List<IDisposable> _made = [];
     private LibraryCases? _library;
     private NvmeCases? _nvme;
+    private GrowthCases? _growth;
+    private MappedCases? _mapped;
 
     public IEnumerable<Case> InOrder() => new HardwareCases().All()
         .Concat(LibraryCases.All(() => _library ??= Keep(new LibraryCases())))
         .Concat(NvmeCases.All(() => _nvme ??= Keep(new NvmeCases())))
+        .Concat(ThreadCases.All())
+        .Concat(MappedCases.All(() => _mapped ??= Keep(new MappedCases())))
+        .Concat(GrowthCases.All(() => _growth ??= Keep(new GrowthCases())))
         .OrderBy(one => one.Row);
 
     public void Dispose() => _made.ForEach(one => one.Dispose());
