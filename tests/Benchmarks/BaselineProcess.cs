@@ -8,8 +8,8 @@ internal sealed class BaselineProcess : IDisposable
 {
     private readonly Process _process;
 
-    public BaselineProcess(string path) => _process = Process.Start(
-        new ProcessStartInfo(path) { RedirectStandardInput = true, RedirectStandardOutput = true, UseShellExecute = false })!;
+    public BaselineProcess(string path, params string[] arguments) => _process = Process.Start(
+        new ProcessStartInfo(path, arguments) { RedirectStandardInput = true, RedirectStandardOutput = true, UseShellExecute = false })!;
 
     public double Run(string name)
     {

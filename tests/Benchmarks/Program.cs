@@ -1,20 +1,31 @@
 using Benchmarks;
 
-// Benchmarks BASELINE REPORT [CASE...]: runs each case and its C baseline in turn, and prints one line per case; a run of all cases is written to REPORT.
+// Benchmarks BASELINE REPORT OUTSIDE [CASE...]: runs each case and its C baseline in turn, and prints one line per case; a run of all cases is written to REPORT,
+// with the lines of the file OUTSIDE, which scripts measured. Benchmarks kernel BASELINE ADDRESS CDEV: the cases on the real kernel, our device and C's.
 // The ratio of a round is best by best; the figure given is the median over the rounds. Exit code 1 when a goal is missed twice in a row.
-if (args.Length < 2)
+var report = new Report();
+if (args is ["kernel", var program, var address, var cdev])
 {
-    Console.Error.WriteLine("usage: Benchmarks BASELINE REPORT [CASE...]\nCause: the path of the C baseline or of the report is missing. Remedy: use scripts/bench, which gives both.");
+    using var kernel = new BaselineProcess(program, cdev);
+    using var cases = new KernelCases(address);
+    foreach (var one in cases.All())
+        Console.WriteLine(report.Add(one, Measurement.Of(one, kernel)));
+    return report.Missed == 0 ? 0 : 1;
+}
+
+if (args.Length < 3)
+{
+    Console.Error.WriteLine("usage: Benchmarks BASELINE REPORT OUTSIDE [CASE...]\nCause: the path of the C baseline, of the report or of the outside lines is missing. Remedy: use scripts/bench, which gives all.");
     return 2;
 }
 
 using var baseline = new BaselineProcess(args[0]);
 using var all = new AllCases();
-var wanted = args[2..];
-var report = new Report();
-foreach (var line in Report.Head)
-    Console.WriteLine(line);
-var found = false;
+var wanted = args[3..];
+report.Head.ToList().ForEach(Console.WriteLine);
+foreach (var line in File.ReadLines(args[2]).Where(static line => line.StartsWith('|')))
+    Console.WriteLine(report.Add(line));
+var found = report.HasLines;
 foreach (var one in all.InOrder())
 {
     if (wanted.Length != 0 && !Array.Exists(wanted, w => w.All(char.IsAsciiDigit) ? w == $"{one.Row}" : one.Name.Contains(w, StringComparison.OrdinalIgnoreCase)))
@@ -30,7 +41,7 @@ if (!found)
     return 2;
 }
 
-Console.WriteLine(report.Missed == 0 ? "every goal met" : $"{report.Missed} goals missed");
+Console.WriteLine(report.Missed == 0 ? "every goal met" : report.Missed == 1 ? "1 goal missed" : $"{report.Missed} goals missed");
 if (wanted.Length == 0)
     report.Write(args[1]);
 return report.Missed == 0 ? 0 : 1;
