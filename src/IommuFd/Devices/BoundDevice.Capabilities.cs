@@ -56,7 +56,7 @@ public sealed unsafe partial class BoundDevice
         ulong sizes = HardwareFacts.PageSizes(info);
         return new DeviceCapabilities(
             Cookie, sizes == 0 ? alignment : sizes, Width(ranges), WithoutReserved(ranges), NestingKinds.Software | (nests ? NestingKinds.Hardware : 0), formats, info.MaxPasidLog2,
-            formats.Any(static format => new UserTable(format, 0).IsPasidTable), (info.Capabilities & iommufd_hw_capabilities.IOMMU_HW_CAP_DIRTY_TRACKING) != 0,
+            formats.Any(static format => new UserTable(format, 0).IsPasidTable), CpuPasids.None, (info.Capabilities & iommufd_hw_capabilities.IOMMU_HW_CAP_DIRTY_TRACKING) != 0,
             HardwareFacts.EnforcesSnoop(info));
     }
 
@@ -65,12 +65,12 @@ public sealed unsafe partial class BoundDevice
         VfioContainer container = _group!.Container;
         if (_group.IsNoIommu)
         {
-            return new DeviceCapabilities(Cookie, 0, 0, [], NestingKinds.None, [], 0, false, false, null);
+            return new DeviceCapabilities(Cookie, 0, 0, [], NestingKinds.None, [], 0, false, CpuPasids.None, false, null);
         }
 
         ContainerInfo info = container.GetInfo();
         return new DeviceCapabilities(
-            Cookie, info.PageSizes, Width(info.IovaRanges), info.IovaRanges, NestingKinds.Software, [], 0, false, info.DirtyPageSizes != 0, container.CheckExtension(Vfio.VFIO_DMA_CC_IOMMU));
+            Cookie, info.PageSizes, Width(info.IovaRanges), info.IovaRanges, NestingKinds.Software, [], 0, false, CpuPasids.None, info.DirtyPageSizes != 0, container.CheckExtension(Vfio.VFIO_DMA_CC_IOMMU));
     }
 
     private DeviceCapabilities OfCookie()
@@ -102,8 +102,10 @@ public sealed unsafe partial class BoundDevice
         }
 
         (int Width, uint Flags)? pasid = Calls.GetPasidCapability();
+        uint flags = pasid?.Flags ?? 0;
         return new DeviceCapabilities(
-            Cookie, info.pgsize_bitmap, (int)info.addr_width, Context.GetDeviceRanges(Cookie), nesting, formats, pasid?.Width ?? 0, ((pasid?.Flags ?? 0) & PASID_DELEGATED) != 0, dirty,
+            Cookie, info.pgsize_bitmap, (int)info.addr_width, Context.GetDeviceRanges(Cookie), nesting, formats, pasid?.Width ?? 0, (flags & PASID_DELEGATED) != 0,
+            (flags & PASID_CPU) == 0 ? CpuPasids.None : (flags & PASID_CPU_VIRT) != 0 ? CpuPasids.Translated : CpuPasids.Untranslated, dirty,
             (info.flags & IOMMU_DEVICE_INFO_ENFORCE_SNOOP) != 0);
     }
 

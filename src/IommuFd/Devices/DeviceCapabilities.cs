@@ -14,6 +14,19 @@ public enum NestingKinds
     Hardware = 2,
 }
 
+/// <summary>Whether PASIDs may stand in CPU instructions that command the device (ENQCMD; RFC v2 1.6, types 7 and 8).</summary>
+public enum CpuPasids
+{
+    /// <summary>No. Mainline and legacy VFIO know nothing else: what the proposal needs of KVM for them was never merged.</summary>
+    None,
+
+    /// <summary>Yes, as they are.</summary>
+    Untranslated,
+
+    /// <summary>Yes, once the virtual machine translates them (KVM_MAP_PASID). Not together with untranslated ones in one machine.</summary>
+    Translated,
+}
+
 /// <summary>
 /// What the IOMMU offers a bound device (the proposal's IOMMU_DEVICE_GET_INFO by cookie). On mainline it is put together from IOMMU_GET_HW_INFO, from
 /// IOMMU_IOAS_IOVA_RANGES of a table made for the device, and from the group's reserved_regions; over legacy VFIO from VFIO_IOMMU_GET_INFO.
@@ -26,6 +39,7 @@ public enum NestingKinds
 /// <param name="UserTables">Formats of tables of the program; empty without hardware nesting.</param>
 /// <param name="PasidWidth">Width of PASIDs in bits; 0 for a device with one address space only.</param>
 /// <param name="DelegatesPasids">Whether the PASID table itself is the program's (a user PASID table), so that no PASID is named at attach.</param>
+/// <param name="CpuPasids">Whether PASIDs may stand in CPU instructions.</param>
 /// <param name="TracksDirty">Whether pages that it writes can be found.</param>
 /// <param name="EnforcesSnoop">
 /// Whether DMA that asks not to be snooped is made coherent all the same; null when that cannot be told. Where the IOMMU can, mainline and legacy VFIO always do (the
@@ -33,4 +47,4 @@ public enum NestingKinds
 /// </param>
 public sealed record DeviceCapabilities(
     ulong Cookie, ulong PageSizes, int AddressWidth, IReadOnlyList<IovaRange> PermittedRanges, NestingKinds Nesting, IReadOnlyList<UserTableFormat> UserTables, int PasidWidth,
-    bool DelegatesPasids, bool TracksDirty, bool? EnforcesSnoop);
+    bool DelegatesPasids, CpuPasids CpuPasids, bool TracksDirty, bool? EnforcesSnoop);

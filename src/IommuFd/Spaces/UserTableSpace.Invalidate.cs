@@ -93,7 +93,7 @@ public sealed partial class UserTableSpace
     /// <param name="type">Which struct the entries are.</param>
     /// <param name="entries">iommu_hwpt_vtd_s1_invalidate and its kin.</param>
     /// <exception cref="IommuFdException">An entry is wrong, or the kernel has no such requests.</exception>
-    public void Invalidate<T>(iommu_hwpt_invalidate_data_type type, params ReadOnlySpan<T> entries)
+    public void InvalidateRaw<T>(iommu_hwpt_invalidate_data_type type, params ReadOnlySpan<T> entries)
         where T : unmanaged
     {
         if (_ioasid is not null)
@@ -113,7 +113,7 @@ public sealed partial class UserTableSpace
         switch (Table.Format)
         {
             case UserTableFormat.VtdFirstStage:
-                Invalidate(iommu_hwpt_invalidate_data_type.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1, vtd);
+                InvalidateRaw(iommu_hwpt_invalidate_data_type.IOMMU_HWPT_INVALIDATE_DATA_VTD_S1, vtd);
                 break;
             case UserTableFormat.ArmContextDescriptors:
                 List<iommu_viommu_arm_smmuv3_invalidate> commands = [];
@@ -128,7 +128,7 @@ public sealed partial class UserTableSpace
             default:
                 throw Failure.Because(
                     nameof(Iommufd.IOMMU_HWPT_INVALIDATE), Errno.EOPNOTSUPP, FailureCause.NotSupported, $"how tables of the format {Table.Format} are invalidated is not known here",
-                    "Give the requests in the kernel's words: Invalidate(type, entries).");
+                    "Give the requests in the kernel's words: InvalidateRaw(type, entries).");
         }
     }
 

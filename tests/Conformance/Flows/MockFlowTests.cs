@@ -60,7 +60,7 @@ public sealed unsafe class MockFlowTests : IDisposable
         Assert.Equal(0, Cached(nested.TableId, 0, IOMMU_TEST_IOTLB_DEFAULT));
 
         // The guest's invalidation reaches the table.
-        giova.Invalidate((iommu_hwpt_invalidate_data_type)IOMMU_HWPT_INVALIDATE_DATA_SELFTEST, new iommu_hwpt_invalidate_selftest { flags = IOMMU_TEST_INVALIDATE_FLAG_ALL });
+        giova.InvalidateRaw((iommu_hwpt_invalidate_data_type)IOMMU_HWPT_INVALIDATE_DATA_SELFTEST, new iommu_hwpt_invalidate_selftest { flags = IOMMU_TEST_INVALIDATE_FLAG_ALL });
         Assert.Equal(0, Cached(nested.TableId, 0, 0));
 
         // Detached from the child, the device is on the parent again.

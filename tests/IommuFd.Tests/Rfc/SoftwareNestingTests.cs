@@ -190,6 +190,8 @@ public abstract class SoftwareNestingTests : IDisposable
     }
 
     [Fact]
+    [Trait("rfc", "3.4-detach-parent mainline")]
+    [Trait("rfc", "3.4-detach-parent legacy")]
     public void Detaching_the_parent_leaves_the_child_in_effect_and_block_DMA_behind_it()
     {
         using Mapping mapping = _root.MapFixed(_machine.Buffer, DmaAccess.ReadWrite, 0);

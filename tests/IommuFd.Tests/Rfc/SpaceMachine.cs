@@ -8,17 +8,17 @@ namespace IommuFd.Tests;
 /// <summary>A simulated machine whose devices' DMA is made by the test: what a device would see at an IOVA.</summary>
 internal sealed class SpaceMachine : IDisposable
 {
-    internal SpaceMachine(string topology, ContextKind? kind = null)
-        : this(Topology.ByName(topology), kind)
+    internal SpaceMachine(string topology, ContextKind? kind = null, params PciAddress[] devices)
+        : this(Topology.ByName(topology), kind, devices)
     {
     }
 
-    internal SpaceMachine(Topology topology, ContextKind? kind = null)
+    internal SpaceMachine(Topology topology, ContextKind? kind = null, params PciAddress[] devices)
     {
         Machine = new SimulatedHost(topology);
         Host = IommuHost.Over(Machine);
         DriverBinder binder = new(Machine.Sysfs, new MemoryBindingStore());
-        PciAddress[] devices = [Simulated.Edu, Simulated.PairFirst, Simulated.PairSecond, .. Machine.Device("0000:00:08.0") is null ? Array.Empty<PciAddress>() : [Pasid]];
+        devices = devices.Length > 0 ? devices : [Simulated.Edu, Simulated.PairFirst, Simulated.PairSecond, .. Machine.Device("0000:00:08.0") is null ? Array.Empty<PciAddress>() : [Pasid]];
         Assert.Null(binder.Apply(binder.PlanBind(devices, DriverClaim.VfioPci)));
         Context = Host.OpenContext(kind);
         Buffer = Host.AllocateBuffer(0x10000);
