@@ -119,6 +119,7 @@ public abstract class IgbPort : IDisposable
         finally
         {
             Release();
+            GC.SuppressFinalize(this);
         }
     }
 
