@@ -63,10 +63,11 @@ public sealed partial class UapiTableTests
             }
         }
 
-        text.Append("\n## VFIO_DEVICE_FEATURE\n\n| feature | reached by |\n|---|---|\n");
+        text.Append("\n## VFIO_DEVICE_FEATURE\n\n| feature | reached by | tests |\n|---|---|---|\n");
         foreach ((string feature, SortedSet<string> names) in methods.Where(static m => m.Key.StartsWith("VFIO_DEVICE_FEATURE_", StringComparison.Ordinal)).OrderBy(static m => m.Key, StringComparer.Ordinal))
         {
-            text.Append($"| {feature} | {string.Join(", ", names.Select(static n => $"`{n}`"))} |\n");
+            IEnumerable<string> using_ = tests.Where(test => Uses(test.Body, feature, names)).Select(static test => test.Class).Distinct().Order(StringComparer.Ordinal);
+            text.Append($"| {feature} | {string.Join(", ", names.Select(static n => $"`{n}`"))} | {string.Join(", ", using_)} |\n");
         }
 
         return text.ToString();

@@ -140,6 +140,14 @@ public sealed class KernelObjectTests : IDisposable
     }
 
     [Fact]
+    public void A_device_without_graphics_has_no_plane_and_no_buffer_of_one()
+    {
+        vfio_device_gfx_plane_info plane = default;
+        Assert.Equal(Errno.ENOTTY, Assert.Throws<IommuFdException>(() => _device.Calls.QueryGfxPlane(ref plane)).Errno);
+        Assert.Equal(Errno.ENOTTY, Assert.Throws<IommuFdException>(() => _device.Calls.GetGfxDmaBuf(0)).Errno);
+    }
+
+    [Fact]
     public void A_hot_reset_lists_everyone_it_hits_and_needs_them_all()
     {
         using BoundDevice first = _machine.Host.OpenDevice(Simulated.PairFirst).Bind(_context, cookie: 2);
