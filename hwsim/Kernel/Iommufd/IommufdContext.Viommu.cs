@@ -198,7 +198,7 @@ public sealed partial class IommufdContext
         var queue = new IommufdHwQueue(viommu, cmd.nesting_parent_iova, cmd.length);
         Reserve(queue);
         ucmd.NewObject = queue;
-        var rc = PinQueue(queue, viommu, cmd.length, out var physical);
+        var rc = PinQueue(queue, viommu, cmd.nesting_parent_iova % IoptPages.PageSize, cmd.length, out var physical);
         if (rc != 0)
         {
             return rc;
@@ -217,11 +217,11 @@ public sealed partial class IommufdContext
     }
 
     // iommufd_hw_queue_alloc_phys: pinned, and contiguous in physical memory.
-    private unsafe int PinQueue(IommufdHwQueue queue, IommufdViommu viommu, ulong length, out ulong physical)
+    private unsafe int PinQueue(IommufdHwQueue queue, IommufdViommu viommu, ulong offset, ulong length, out ulong physical)
     {
         physical = 0;
         var pages = queue.Pages;
-        if (length > ulong.MaxValue - (2 * IoptPages.PageSize))
+        if (length > ulong.MaxValue - (IoptPages.PageSize - 1) - offset)
         {
             return -Errno.ERANGE;
         }

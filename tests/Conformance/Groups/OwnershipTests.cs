@@ -217,6 +217,42 @@ public sealed class OwnershipTests : IDisposable
     }
 
     [Fact]
+    public void Removing_a_device_that_is_mapped_waits_until_the_user_lets_go()
+    {
+        int device = _t.OpenDevice(_t.PairB), request = _t.EventFd(), iommufd = _t.OpenIommu();
+        string address = _t.PairB;
+        _t.Bind(device, iommufd);
+        int ioas = _t.AllocIoas(iommufd);
+        _t.Attach(device, ioas);
+        nint memory = _t.Pages(1);
+        _t.Map(iommufd, ioas, memory, 0x1000, 0x10000000);
+        TestHost.Succeeds(_t.SetIrqs(device, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_REQ_IRQ_INDEX, 0, 1, request), "SET_IRQS");
+        int result = 1;
+        var remove = new Thread(() => result = _t.Write(TestHost.Path(address, "remove"), "1")) { IsBackground = true };
+        remove.Start();
+        Assert.Equal(1u, _t.Take(request));
+        Assert.False(remove.Join(50));
+
+        // What is open works on.
+        Assert.Equal(0x1234u, (uint)_t.ReadRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, 0, 2));
+        TestHost.Succeeds(_t.TryUnmap(iommufd, ioas, 0x10000000, 0x1000), "IOAS_UNMAP");
+        _t.Map(iommufd, ioas, memory, 0x1000, 0x10000000);
+        TestHost.Succeeds(_t.TryDetach(device), "DETACH");
+        _t.Attach(device, ioas);
+        _t.Close(device);
+        Assert.True(remove.Join(30000));
+        Assert.Equal(0, result);
+        Assert.False(_t.Exists(TestHost.Path(address, "vendor")));
+
+        // The space has outlived it, and the device comes back as it was at boot.
+        TestHost.Succeeds(_t.TryUnmap(iommufd, ioas, 0x10000000, 0x1000), "IOAS_UNMAP");
+        TestHost.Succeeds(_t.Write("/sys/bus/pci/rescan", "1"), "rescan");
+        Assert.True(_t.Exists(TestHost.Path(address, "vendor")));
+        Assert.Null(_t.DriverOf(address));
+        Assert.True(_t.Exists(TestHost.Path(address, "iommu_group")));
+    }
+
+    [Fact]
     public void The_bus_of_the_pair_can_be_reset_by_whoever_owns_all_of_it()
     {
         int first = _t.OpenDevice(_t.PairA), second = _t.OpenDevice(_t.PairB), iommufd = _t.OpenIommu();

@@ -85,6 +85,27 @@ public sealed unsafe class ViommuTests : IDisposable
     }
 
     [Fact]
+    public void A_viommu_whose_page_is_mapped_is_EBUSY()
+    {
+        Setup(out Mock mock, out uint parent, out _);
+        var data = new iommu_viommu_selftest { in_data = 0x1234 };
+        Ok(_c.ViommuAlloc(mock.Idev, parent, IOMMU_VIOMMU_TYPE_SELFTEST, out uint viommu, (ulong)&data, (uint)sizeof(iommu_viommu_selftest)));
+        IKernel kernel = _c.Host.Kernel;
+        nint first = kernel.Mmap(0, 2 * 4096, Libc.PROT_READ, Libc.MAP_SHARED, _c.Fd, (long)data.out_mmap_offset);
+        nint second = kernel.Mmap(0, 2 * 4096, Libc.PROT_READ, Libc.MAP_SHARED, _c.Fd, (long)data.out_mmap_offset);
+        Fails(EBUSY, _c.Destroy(viommu));
+        Assert.Equal(0, kernel.Munmap(first, 2 * 4096));
+        Fails(EBUSY, _c.Destroy(viommu));
+
+        // Half of it is still a mapping.
+        Assert.Equal(0, kernel.Munmap(second, 4096));
+        Fails(EBUSY, _c.Destroy(viommu));
+        Assert.Equal(0, kernel.Munmap(second + 4096, 4096));
+        Ok(_c.Destroy(viommu));
+        Assert.Equal(-ENXIO, kernel.Mmap(0, 2 * 4096, Libc.PROT_READ, Libc.MAP_SHARED, _c.Fd, (long)data.out_mmap_offset));
+    }
+
+    [Fact]
     public void Virtual_devices_are_unique_on_both_sides()
     {
         Setup(out Mock mock, out uint parent, out uint viommu);

@@ -251,6 +251,26 @@ public sealed class RegionTests : IDisposable
     public void Writing_the_ROM_region_is_EINVAL() => Assert.Equal(-EINVAL, _t.WriteRegion(Bound(_t.Single), VFIO_PCI_ROM_REGION_INDEX, 0, 4, 0));
 
     [Fact]
+    public unsafe void A_function_that_is_no_VGA_has_no_VGA_region()
+    {
+        int device = Bound(_t.Single);
+        vfio_region_info info = new() { argsz = (uint)sizeof(vfio_region_info), index = VFIO_PCI_VGA_REGION_INDEX };
+        TestHost.Fails(EINVAL, _t.Ioctl(device, VFIO_DEVICE_GET_REGION_INFO, ref info));
+        Assert.Equal(-EINVAL, _t.ReadRegion(device, VFIO_PCI_VGA_REGION_INDEX, 0x3c0, 1, out _));
+        Assert.Equal(-EINVAL, _t.WriteRegion(device, VFIO_PCI_VGA_REGION_INDEX, 0x3c0, 1, 0));
+    }
+
+    [Fact]
+    public void A_function_without_a_ROM_has_an_empty_ROM_region()
+    {
+        int device = Bound(_t.Single);
+        vfio_region_info info = _t.Region(device, VFIO_PCI_ROM_REGION_INDEX);
+        Assert.Equal((0UL, 0u), (info.size, info.flags));
+        Assert.Equal(-EINVAL, _t.ReadRegion(device, VFIO_PCI_ROM_REGION_INDEX, 0, 4, out _));
+        Assert.True(_t.Kernel.Mmap(0, 4096, Libc.PROT_READ, Libc.MAP_SHARED, device, (long)VFIO_PCI_ROM_REGION_INDEX << 40) < 0);
+    }
+
+    [Fact]
     public void The_MSI_X_table_reads_as_ones()
     {
         int device = Bound(_t.Nvme);
