@@ -42,6 +42,7 @@ public sealed class CopyChannel
     /// <param name="destination">Address in the device's address space.</param>
     /// <param name="length">Bytes; what is too long for one descriptor becomes several.</param>
     /// <exception cref="CopyEngineException">The engine could not read or write; the channel has been reset.</exception>
+    /// <exception cref="IOException">The engine is gone.</exception>
     public void Copy(ulong source, ulong destination, ulong length) => Run(source, destination, length, 0, interrupt: false);
 
     /// <summary>Fills memory with a pattern of 8 bytes.</summary>
@@ -105,7 +106,10 @@ public sealed class CopyChannel
         ulong status = Volatile.Read(ref _memory.Buffer.At<ulong>(4096));
         if ((status & ~63UL) == _memory.Iova + (last % Entries * 64) && (status & 7) == 1)
             return true;
-        if ((_bar.Read32(_base + Status) & 7) != 3)
+        uint now = _bar.Read32(_base + Status);
+        if (now == uint.MaxValue)
+            throw new IOException($"Channel {Number}: the engine is gone, its registers read as ones.");
+        if ((now & 7) != 3)
             return false;
         uint error = _bar.Read32(_base + Error);
         Reset();

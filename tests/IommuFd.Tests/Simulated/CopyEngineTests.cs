@@ -90,5 +90,13 @@ public sealed class CopyEngineTests : IDisposable
         Assert.Equal(7u, memory.Buffer.At<uint>(64));
     }
 
+    [Fact]
+    public void An_engine_that_is_pulled_out_is_gone_at_once()
+    {
+        Mapping memory = _engine.AllocateMemory(4096);
+        _machine.Device("0000:00:09.0")!.IsDisconnected = true;
+        Assert.Contains("gone", Assert.Throws<IOException>(() => _engine.Channels[0].Copy(memory.Iova, memory.Iova + 2048, 64)).Message, StringComparison.Ordinal);
+    }
+
     private static CancellationToken Limit() => new CancellationTokenSource(TimeSpan.FromSeconds(20)).Token;
 }
