@@ -1,5 +1,6 @@
 using System.Globalization;
 using IommuFd.HwSim.Units;
+using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
@@ -31,8 +32,28 @@ internal sealed partial class AmdDriver : IInterruptController
             _print?.Invoke(string.Create(
                 CultureInfo.InvariantCulture,
                 $"AMD-Vi: Event logged [{code} device=0000:{PciName.Of((ushort)low)} domain=0x{low >> 32 & 0xffff:x4} address=0x{address:x} flags=0x{low >> 48 & 0xfff:x4}]"));
+            if (code == AmdEvent.IO_PAGE_FAULT)
+            {
+                Report(low, address);
+            }
         }
 
         Unit.WriteRegister(AmdRegister.EVT_HEAD, 8, head);
+    }
+
+    /// <summary>Told of every page fault.</summary>
+    internal Action<IoDmaFault>? Faulted { get; set; }
+
+    // GN: the domain's place holds the rest of the PASID. RW: a write. PE: the page was there and did not permit it.
+    private void Report(ulong low, ulong address)
+    {
+        const ulong HasPasid = 1UL << 48, Writing = 1UL << 53, Permission = 1UL << 54;
+        uint? pasid = (low & HasPasid) != 0 ? (uint)(low & 0xf_0000) | ((uint)(low >> 32) & 0xffff) : null;
+        Faulted?.Invoke(new IoDmaFault(
+            (ushort)low,
+            pasid,
+            address,
+            (low & Writing) != 0 ? 2u : 1,
+            (low & Permission) != 0 ? iommu_fault_reason.IOMMU_FAULT_REASON_PERMISSION : iommu_fault_reason.IOMMU_FAULT_REASON_PTE_FETCH));
     }
 }

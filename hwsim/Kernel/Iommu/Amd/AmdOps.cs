@@ -38,7 +38,7 @@ public sealed partial class AmdOps : IommuOps
     {
         lock (_units)
         {
-            _units.Add(new AmdDriver(unit, Print));
+            _units.Add(new AmdDriver(unit, Print) { Faulted = fault => Faulted?.Invoke(fault) });
         }
     }
 

@@ -1,5 +1,6 @@
 using System.Globalization;
 using IommuFd.HwSim.Units;
+using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
@@ -38,9 +39,30 @@ internal sealed partial class RiscvDriver : IInterruptController
             _memory.Read64(_faults + (head * 32) + 24, out var second);
             _print?.Invoke(string.Create(
                 CultureInfo.InvariantCulture, $"riscv-iommu 0000:00:01.0: Fault {header & 0xfff} devid: 0x{header >> 40:x} iotval: {address:x} iotval2: {second:x}"));
+            Report(header, address);
         }
 
         Unit.WriteRegister(RiscvRegister.fqh, 4, head);
         Unit.WriteRegister(RiscvRegister.ipsr, 4, 1u << FaultCause);
+    }
+
+    /// <summary>Told of every record that a transaction with an address caused.</summary>
+    internal Action<IoDmaFault>? Faulted { get; set; }
+
+    // TTYP 3 and 7 are writes. A cause says that a page fault happened, not whether the page was missing or did not permit it.
+    private void Report(ulong header, ulong address)
+    {
+        const ulong HasPasid = 1UL << 32;
+        uint? pasid = (header & HasPasid) != 0 ? (uint)(header >> 12) & 0xf_ffff : null;
+        var reason = (RiscvCause)(header & 0xfff) switch
+        {
+            >= RiscvCause.InstructionPage and <= RiscvCause.WriteGuestPage => iommu_fault_reason.IOMMU_FAULT_REASON_PTE_FETCH,
+            >= RiscvCause.InstructionAccess and <= RiscvCause.WriteAccess => iommu_fault_reason.IOMMU_FAULT_REASON_WALK_EABT,
+            RiscvCause.PdtLoad => iommu_fault_reason.IOMMU_FAULT_REASON_PASID_FETCH,
+            RiscvCause.PdtNotValid => iommu_fault_reason.IOMMU_FAULT_REASON_PASID_INVALID,
+            RiscvCause.PdtMisconfigured => iommu_fault_reason.IOMMU_FAULT_REASON_BAD_PASID_ENTRY,
+            _ => iommu_fault_reason.IOMMU_FAULT_REASON_UNKNOWN,
+        };
+        Faulted?.Invoke(new IoDmaFault((ushort)(header >> 40), pasid, address, (header >> 34 & 3) == 3 ? 2u : 1, reason));
     }
 }

@@ -26,7 +26,7 @@ public sealed partial class RiscvOps(bool isCoherent) : IommuOps
     {
         lock (_units)
         {
-            _units.Add(new RiscvDriver(unit, Print));
+            _units.Add(new RiscvDriver(unit, Print) { Faulted = fault => Faulted?.Invoke(fault) });
         }
     }
 

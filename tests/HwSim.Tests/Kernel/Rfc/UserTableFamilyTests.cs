@@ -84,6 +84,24 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
         Assert.Null(machine.DmaRead(RfcMachine.Edu, 0x2000));
     }
 
+    [Theory]
+    [InlineData("rfc-amd", iommu_ioasid_format.IOMMU_IOASID_FORMAT_AMD_GUEST, 9, iommu_fault_reason.IOMMU_FAULT_REASON_PTE_FETCH)]
+    [InlineData("rfc-riscv", iommu_ioasid_format.IOMMU_IOASID_FORMAT_RISCV_PDT, 8, iommu_fault_reason.IOMMU_FAULT_REASON_PASID_INVALID)]
+    [Trait("rfc", "FAULT_REGION")]
+    public void A_PASID_that_the_users_table_does_not_have_is_reported(string topology, iommu_ioasid_format format, uint bits, iommu_fault_reason reason)
+    {
+        RfcMachine machine = Boot(topology);
+        int table = PasidTable(format, bits, IOMMU_IOASID_FAULT);
+        Assert.Equal(0, machine.Attach(_device, _iommu, table));
+        iommu_ioasid_fault_region region = new() { argsz = (uint)sizeof(iommu_ioasid_fault_region), ioasid = table, eventfd = -1, nr_records = 4 };
+        Assert.Equal(0, machine.Ioctl(_iommu, IOMMU_IOASID_FAULT_REGION, ref region));
+        Assert.False(machine.DmaWrite(RfcMachine.Accelerator, 0x8000, 1, 6));
+        iommu_ioasid_fault fault;
+        Assert.Equal(sizeof(iommu_ioasid_fault), machine.Kernel.Read(region.out_fd, (nint)(&fault), (nuint)sizeof(iommu_ioasid_fault)));
+        Assert.Equal((table, 4UL, 0x8000UL, 6u), (fault.ioasid, fault.cookie, fault.addr, fault.vpasid));
+        Assert.Equal((IOMMU_IOASID_FAULT_UNRECOVERABLE | IOMMU_IOASID_FAULT_PASID_VALID, IOMMU_FAULT_PERM_WRITE, (uint)reason), (fault.flags, fault.perm, fault.reason));
+    }
+
     private RfcMachine Boot(string topology)
     {
         RfcMachine machine = _machine = new RfcMachine(topology);
@@ -117,8 +135,9 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
         Assert.Equal(0x99UL, machine.DmaRead(RfcMachine.Accelerator, 0x9000));
     }
 
-    private int PasidTable(iommu_ioasid_format format, uint bits) => RfcMachine.Succeeds(_machine!.Alloc(_iommu, new iommu_ioasid_alloc_attr
+    private int PasidTable(iommu_ioasid_format format, uint bits, uint flags = 0) => RfcMachine.Succeeds(_machine!.Alloc(_iommu, new iommu_ioasid_alloc_attr
     {
+        flags = flags,
         type = IOMMU_IOASID_TYPE_USER,
         addr_width = 64 + bits,
         parent = _gpa,
