@@ -6,7 +6,8 @@ namespace IommuFd.HwSim.Devices.Igb;
 // The rings (sections 7.1.4 and 7.2.2) and whose memory they are in.
 public sealed unsafe partial class IgbController
 {
-    private const int FrameSize = 16384, LargestFrame = 9728;
+    // What a queue puts together: the largest packet that is segmented, with its header; what leaves or arrives fits into the scratch buffer.
+    private const int PacketSize = 0x1_4000, FrameSize = 16384, LargestFrame = 9728;
 
     /// <summary>A descriptor as four words.</summary>
     private struct Descriptor
@@ -29,6 +30,7 @@ public sealed unsafe partial class IgbController
     private readonly TransmitState[] _transmit = new TransmitState[Queues];
     private readonly bool[] _receiveStalled = new bool[Queues];
     private readonly byte[] _scratch = GC.AllocateArray<byte>(FrameSize, pinned: true);
+    private readonly byte[] _segment = GC.AllocateArray<byte>(FrameSize, pinned: true);
 
     private void ResetQueues()
     {
@@ -72,7 +74,7 @@ public sealed unsafe partial class IgbController
         switch (offset % QueueStride)
         {
             case Control when transmits:
-                _transmit[queue].Frame ??= GC.AllocateArray<byte>(FrameSize, pinned: true);
+                _transmit[queue].Frame ??= GC.AllocateArray<byte>(PacketSize, pinned: true);
                 if ((value & QueueEnable) == 0)
                     (_transmit[queue].Stalled, _transmit[queue].Length) = (false, 0);
                 TransmitFrom(queue);

@@ -75,8 +75,8 @@ public sealed unsafe partial class IgbController
         int length = (int)(descriptor.W2 & 0xffff);
         fixed (byte* frame = state.Frame)
         {
-            // Room is kept for a tag and the FCS.
-            if (state.Length + length > LargestFrame)
+            // Room is kept for a tag.
+            if (state.Length + length > ((state.FirstCommand & Segment) != 0 && extended ? PacketSize - 64 : LargestFrame))
                 state.Dropped = true;
             else if (!Fetch(queue, descriptor.Address, frame + state.Length, (ulong)length))
                 return false;
@@ -94,20 +94,22 @@ public sealed unsafe partial class IgbController
 
     private void Finish(int queue, ref TransmitState state, byte* frame, in Descriptor last, bool extended)
     {
-        int length = state.Length;
+        // Without IFCS the frame brings its FCS along.
+        int length = (last.W2 & InsertFcs) != 0 ? state.Length : state.Length - 4;
         uint vlan = last.W3 >> 16;
         if (extended)
         {
             int context = (int)(state.FirstOptions >> 4 & 1) * 4;
             uint lengths = state.Context[context], kind = state.Context[context + 1];
             vlan = lengths >> 16;
+            int network = (int)(lengths >> 9 & 0x7f), transport = network + (int)(lengths & 0x1ff);
             if ((state.FirstCommand & Segment) != 0)
             {
-                Note("TCP segmentation is not modelled; the frame was dropped");
+                Segmentation how = new(network, transport, kind, state.Context[context + 2], state.FirstOptions);
+                SendSegments(queue, frame, length, in how, vlan, last.W2);
                 return;
             }
 
-            int network = (int)(lengths >> 9 & 0x7f), transport = network + (int)(lengths & 0x1ff);
             if ((state.FirstOptions & 0x100) != 0)
                 IgbChecksum.Insert(frame, length, network, transport, network + 10);
             if ((state.FirstOptions & 0x200) != 0)
@@ -119,11 +121,14 @@ public sealed unsafe partial class IgbController
             IgbChecksum.Insert(frame, length, (int)(last.W3 >> 8 & 0xff), length, (int)(last.W2 >> 16 & 0xff));
         }
 
-        if ((last.W2 & InsertFcs) == 0)
-            length -= 4;
-        if ((last.W2 & InsertVlan) != 0)
+        Emit(queue, frame, length, vlan, last.W2);
+    }
+
+    private void Emit(int queue, byte* frame, int length, uint vlan, uint command)
+    {
+        if ((command & InsertVlan) != 0)
         {
-            // SAFETY: Take keeps room for the tag.
+            // SAFETY: there is room for the tag behind every frame.
             Buffer.MemoryCopy(frame + 12, frame + 16, FrameSize - 16, length - 12);
             frame[12] = 0x81;
             frame[13] = 0;
