@@ -24,18 +24,31 @@ public sealed partial class FlowRun
         Step("guest", $"table at gpa 0x{table.Table.Address:x}: 0x{address:x} -> gpa 0x{gpa:x}");
     }
 
-    internal UserTableSpace AllocateUserTable(MappedAddressSpace parent, string name, GuestTable table, bool faults = false)
+    /// <summary>Whether the PASID table of the device is the guest's too.</summary>
+    internal bool Delegates(FlowDevice device) => device.Device.GetCapabilities().DelegatesPasids;
+
+    internal GuestPasidTable GuestPasids(ulong at) => new(Ram, at);
+
+    internal void GuestBinds(GuestPasidTable pasids, uint pasid, GuestTable? table)
     {
-        UserTableSpace space = Own(parent.CreateUserTable(table.Table, faults));
-        _names[space] = name;
-        Step("IOMMU_IOASID_ALLOC", $"{name} = child of {_names[parent]}, table of the guest at gpa 0x{table.Table.Address:x}, {table.Table.Format}{(faults ? ", page faults" : "")}");
-        return space;
+        pasids.Bind(pasid, table);
+        Step("guest", $"PASID table at gpa 0x{pasids.Table.Address:x}: PASID {pasid} -> {(table is null ? "nothing" : $"table at gpa 0x{table.Table.Address:x}")}");
     }
 
-    internal void Invalidate(UserTableSpace space, ulong address, ulong length)
+    internal UserTableSpace AllocateUserTable(MappedAddressSpace parent, string name, GuestTable table, bool faults = false) => AllocateUserTable(parent, name, table.Table, faults);
+
+    internal UserTableSpace AllocateUserTable(MappedAddressSpace parent, string name, GuestPasidTable table) => AllocateUserTable(parent, name, table.Table, faults: false);
+
+    internal void Invalidate(UserTableSpace space, ulong address, ulong length, uint? pasid = null)
     {
-        space.Invalidate(address, length);
-        Step("IOMMU_INVALIDATE_CACHE", $"{_names[space]}: 0x{address:x}, 0x{length:x} bytes");
+        space.Invalidate(address, length, pasid);
+        Step("IOMMU_INVALIDATE_CACHE", $"{_names[space]}{Pasid(pasid)}: 0x{address:x}, 0x{length:x} bytes");
+    }
+
+    internal void InvalidatePasid(UserTableSpace space, uint pasid)
+    {
+        space.InvalidatePasid(pasid);
+        Step("IOMMU_INVALIDATE_CACHE", $"{_names[space]}{Pasid(pasid)}: its entry");
     }
 
     internal void Begins(FlowDevice device, ulong iova, uint? pasid)
@@ -71,4 +84,12 @@ public sealed partial class FlowRun
     }
 
     internal void Ends(FlowDevice device, ulong iova, ulong? expected, uint? pasid) => Check(device, iova, pasid, expected);
+
+    private UserTableSpace AllocateUserTable(MappedAddressSpace parent, string name, UserTable table, bool faults)
+    {
+        UserTableSpace space = Own(parent.CreateUserTable(table, faults));
+        _names[space] = name;
+        Step("IOMMU_IOASID_ALLOC", $"{name} = child of {_names[parent]}, table of the guest at gpa 0x{table.Address:x}, {table.Format}{(faults ? ", page faults" : "")}");
+        return space;
+    }
 }

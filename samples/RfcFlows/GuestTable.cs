@@ -42,6 +42,9 @@ internal sealed class GuestTable
     /// <summary>What the IOMMU has to be told of it.</summary>
     public UserTable Table { get; }
 
+    /// <summary>The context descriptor in front of it, as bytes (Arm).</summary>
+    public Span<byte> Descriptor => _ram.Slice(Table.Address, 64);
+
     /// <summary>Lets an address lead to guest-physical memory.</summary>
     public void Map(ulong address, ulong gpa)
     {
@@ -64,4 +67,37 @@ internal sealed class GuestTable
     private ulong Read(ulong gpa) => BinaryPrimitives.ReadUInt64LittleEndian(_ram.Slice(gpa, 8));
 
     private void Write(ulong gpa, ulong word) => BinaryPrimitives.WriteUInt64LittleEndian(_ram.Slice(gpa, 8), word);
+}
+
+/// <summary>A PASID table as a guest would write it on Arm: one context descriptor of 64 bytes for each PASID (IHI 0070 5.4).</summary>
+internal sealed class GuestPasidTable
+{
+    private const int Bits = 4;
+
+    private readonly DmaBuffer _ram;
+
+    /// <summary>An empty table of 16 PASIDs.</summary>
+    public GuestPasidTable(DmaBuffer ram, ulong at)
+    {
+        _ram = ram;
+        ram.Slice(at, 64 << Bits).Clear();
+        Table = new UserTable(UserTableFormat.ArmContextDescriptors, at) { PasidBits = Bits };
+    }
+
+    /// <summary>What the IOMMU has to be told of it.</summary>
+    public UserTable Table { get; }
+
+    /// <summary>Lets a PASID (0: requests without one) have a page table; null takes it away.</summary>
+    public void Bind(uint pasid, GuestTable? table)
+    {
+        Span<byte> entry = _ram.Slice(Table.Address + (pasid * 64), 64);
+        if (table is null)
+        {
+            entry.Clear();
+            return;
+        }
+
+        table.Descriptor.CopyTo(entry);
+        entry[6] = (byte)(pasid + 1); // ASID, bits 63:48
+    }
 }

@@ -23,11 +23,11 @@ public sealed unsafe partial class IommuContext
         type = IOMMU_IOASID_TYPE_KERNEL_TYPE1V2, flags = IOMMU_IOASID_SNOOP_AUTO, addr_width = CommonAddressWidth(), parent = parent,
     });
 
-    /// <summary>IOMMU_IOASID_ALLOC of a space with a table of the program.</summary>
+    /// <summary>IOMMU_IOASID_ALLOC of a space with a table of the program. The input of a PASID table has the PASID on top of 64 bits of address.</summary>
     internal int AllocateIoasid(int parent, UserTable table, bool faults) => table.Raw is null
         ? AllocateIoasid(new iommu_ioasid_alloc_attr
         {
-            type = IOMMU_IOASID_TYPE_USER, flags = IOMMU_IOASID_SNOOP_AUTO | (faults ? IOMMU_IOASID_FAULT : 0), addr_width = (uint)table.AddressWidth, parent = parent,
+            type = IOMMU_IOASID_TYPE_USER, flags = IOMMU_IOASID_SNOOP_AUTO | (faults ? IOMMU_IOASID_FAULT : 0), addr_width = (uint)(table.IsPasidTable ? 64 + Math.Max(table.PasidBits, 1) : table.AddressWidth), parent = parent,
             format = (uint)table.Format, addr = table.Address, user_pgtable = table.IsPasidTable ? 0u : 1, user_pasid_table = table.IsPasidTable ? 1u : 0,
         })
         : throw Failure.Because(

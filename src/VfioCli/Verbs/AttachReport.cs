@@ -81,7 +81,7 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
 
     private void WriteJson() => session.WriteJson("vfio.attach/1", writer =>
     {
-        writer.WriteString("interface", IsContainer ? "container" : "iommufd");
+        writer.WriteString("interface", attached.Context.Kind.ToString().ToLowerInvariant());
         writer.WriteStartArray("devices");
         for (int i = 0; i < attached.Devices.Count; i++)
         {

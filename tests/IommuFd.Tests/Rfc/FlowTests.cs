@@ -95,6 +95,24 @@ public sealed class FlowTests
     [InlineData("4.6")]
     public void On_the_proposals_own_kernel(string flow) => Passes(flow, "rfc", ContextKind.Rfc);
 
+    [Fact]
+    [Trait("rfc", "4.5")]
+    [Trait("rfc", "1.6-type4")]
+    public void VSVA_with_the_PASID_table_delegated_gives_the_same_translations() =>
+        Assert.Equal(Run("4.5", "intel-scalable", ContextKind.Iommufd), Run("4.5", "rfc-smmuv3", ContextKind.Rfc));
+
+    [Fact]
+    [Trait("rfc", "4.5 mainline")]
+    [Trait("rfc", "1.6-type4 mainline")]
+    public void VSVA_with_the_PASID_table_delegated_over_mainline()
+    {
+        Topology arm = Topology.Parse("""
+            { "name": "arm-pasid", "extends": "arm-smmuv3", "functions": [{ "address": "0000:00:08.0", "model": "pasid", "configSize": 4096, "bars": [
+              { "index": 0, "kind": "memory32", "size": "0x20000", "address": "0xfe700000" }, { "index": 2, "kind": "memory32", "size": "0x1000", "address": "0xfe720000" }] }] }
+            """);
+        Assert.Equal(Run("4.5", "intel-scalable", ContextKind.Iommufd), Run("4.5", arm, ContextKind.Iommufd));
+    }
+
     [Theory]
     [InlineData("4.1")]
     [InlineData("4.2")]
@@ -116,9 +134,11 @@ public sealed class FlowTests
 
     private static void Passes(string flow, string topology, ContextKind kind) => Assert.NotEmpty(Run(flow, topology, kind));
 
-    private static List<FlowTranslation> Run(string flow, string topology, ContextKind kind)
+    private static List<FlowTranslation> Run(string flow, string topology, ContextKind kind) => Run(flow, Topology.ByName(topology), kind);
+
+    private static List<FlowTranslation> Run(string flow, Topology topology, ContextKind kind)
     {
-        using SimulatedHost simulated = new(Topology.ByName(topology));
+        using SimulatedHost simulated = new(topology);
         using IommuHost host = IommuHost.Over(simulated);
         FlowMachine machine = FlowMachine.Find(host, kind);
         DriverBinder binder = new(simulated.Sysfs, new MemoryBindingStore());
