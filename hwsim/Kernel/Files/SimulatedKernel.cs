@@ -6,6 +6,10 @@ namespace IommuFd.HwSim.Kernel;
 /// <summary>
 /// The system calls of a simulated machine: files of the machine are served here, everything else (memory, eventfds, sockets, polling) is the real kernel's.
 /// </summary>
+/// <remarks>
+/// Does not model: signals. Linux's iommufd and VFIO have no call that EINTR ends: queues are read without waiting, and who unbinds a device that is in use waits on after a
+/// signal. Waiting itself (poll, epoll, eventfds) is the real kernel's, EINTR included; for the rest there is FaultInjectingHost.
+/// </remarks>
 internal sealed unsafe class SimulatedKernel : IKernel
 {
     private static readonly string[] s_realDevices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm/", "/dev/hugepages/", "/dev/fd/"];
