@@ -19,6 +19,9 @@ public interface IPageTableFormat
     /// <summary>True when a table entry can point to a table more than one level down.</summary>
     static abstract bool SkipsLevels { get; }
 
+    /// <summary>True when input addresses can be sign-extended (<see cref="PageTableFeatures.SignExtend"/>).</summary>
+    static abstract bool HasSignedAddresses { get; }
+
     /// <summary>log2 of the number of entries of a table below the root; 0 when it depends on the granule.</summary>
     static abstract int LevelBits { get; }
 

@@ -28,9 +28,6 @@ public enum PageTableFeatures
     /// <summary>Arm LPA/LPA2: output addresses of 52 bits with their top bits folded into low ones.</summary>
     Address52 = 64,
 
-    /// <summary>Execute permission is enforced (VT-d second stage with execute requests).</summary>
-    ExecuteControl = 128,
-
     /// <summary>Snoop control is not offered: SNP is a reserved bit (VT-d second stage, ECAP.SC = 0).</summary>
     NoSnoopControl = 256,
 

@@ -17,6 +17,7 @@ public sealed partial class PageTableWalker<TFormat>
 {
     private readonly DirectTable _table;
     private readonly WalkPlan _plan;
+    private readonly ulong _first;
     private readonly PageTableGeometry _geometry;
 
     /// <summary>A walker of the table at <paramref name="root"/>.</summary>
@@ -29,6 +30,7 @@ public sealed partial class PageTableWalker<TFormat>
         Memory = memory;
         _table = DirectTable.Of<TFormat>(memory, geometry, root);
         _plan = _table.Plan!;
+        _first = root - _plan.ArenaBase;
         _geometry = geometry;
         Root = root;
     }
@@ -49,7 +51,7 @@ public sealed partial class PageTableWalker<TFormat>
     /// <returns>True when there is a translation that allows the access.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool Translate(ulong address, WalkAccess access, out WalkResult result) => _plan.IsUsual
-        ? TableWalk.UsualWalk<TFormat>(_plan, Root, address, access, access, out result)
+        ? TableWalk.UsualWalk<TFormat>(_plan, _first, address, access, access, out result)
         : _table.Walk<TFormat>(address, access, out result);
 
     /// <summary>Translates an address and tells every step, for people.</summary>

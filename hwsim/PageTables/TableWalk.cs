@@ -45,7 +45,7 @@ public static unsafe class TableWalk
     {
         ref readonly var geometry = ref plan.GeometryRef;
         var kind = access ^ plan.Rules;
-        if (!plan.HasPlain || !plan.CanBePlain(address, kind))
+        if (!plan.HasPlain || !plan.CanBePlain<TFormat>(address, kind))
             return Walk<TFormat, TReader>(geometry, root, ref reader, address, access, out result);
         var leafLg2 = TFormat.ItemSizeLg2(geometry, 0);
         var levelBits = LevelBits<TFormat>(geometry);
@@ -90,7 +90,7 @@ public static unsafe class TableWalk
     internal static bool Walk<TFormat>(WalkPlan plan, ulong root, ulong address, WalkAccess access, WalkAccess kind, out WalkResult result)
         where TFormat : struct, IPageTableFormat
     {
-        if (!plan.HasPlain || !plan.CanBePlain(address, kind))
+        if (!plan.HasPlain || !plan.CanBePlain<TFormat>(address, kind))
             return WalkFrom<TFormat>(plan, root, address, access, FromRoot, out result);
         ref readonly var geometry = ref plan.GeometryRef;
         var leafLg2 = TFormat.ItemSizeLg2(geometry, 0);
@@ -112,26 +112,32 @@ public static unsafe class TableWalk
 
     /// <summary>The same for the usual four levels of 512 entries (<see cref="WalkPlan.IsUsual"/>), written out: a third less to do.</summary>
     /// <inheritdoc cref="Walk{TFormat}(WalkPlan, ulong, ulong, WalkAccess, WalkAccess, out WalkResult)"/>
+    /// <param name="plan">How the table is walked.</param>
+    /// <param name="first">Distance of the root from the start of the arena.</param>
+    /// <param name="address">Input address.</param>
+    /// <param name="access">What the walk is for.</param>
+    /// <param name="kind">The same without the table's rules, if it has exactly those.</param>
+    /// <param name="result">The outcome; every field is set as far as the walk came.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static bool UsualWalk<TFormat>(WalkPlan plan, ulong root, ulong address, WalkAccess access, WalkAccess kind, out WalkResult result)
+    internal static bool UsualWalk<TFormat>(WalkPlan plan, ulong first, ulong address, WalkAccess access, WalkAccess kind, out WalkResult result)
         where TFormat : struct, IPageTableFormat
     {
-        if (!plan.CanBePlain(address, kind))
-            return WalkFrom<TFormat>(plan, root, address, access, FromRoot, out result);
+        if (!plan.CanBePlain<TFormat>(address, kind))
+            return WalkFrom<TFormat>(plan, first, address, access, FromFirst, out result);
         ref readonly var geometry = ref plan.GeometryRef;
         var host = (byte*)plan.Host;
         var mask = plan.TableMask;
         var plain = plan.Table;
         var step = TFormat.SkipsLevels ? LevelStep<TFormat>(geometry) : 0;
-        var at = root - plan.ArenaBase + (address >> 36 & 0xFF8);
+        var at = first + (address >> 36 & 0xFF8);
         if (!Below<TFormat>(geometry, host, mask, plain, address, 30, ref at))
-            return WalkFrom<TFormat>(plan, root, address, access, From(39, at), out result);
+            return WalkFrom<TFormat>(plan, first, address, access, From(39, at), out result);
         if (!Below<TFormat>(geometry, host, mask, plain - step, address, 21, ref at))
-            return WalkFrom<TFormat>(plan, root, address, access, From(30, at), out result);
+            return WalkFrom<TFormat>(plan, first, address, access, From(30, at), out result);
         if (!Below<TFormat>(geometry, host, mask, plain - (2 * step), address, 12, ref at))
-            return WalkFrom<TFormat>(plan, root, address, access, From(21, at), out result);
+            return WalkFrom<TFormat>(plan, first, address, access, From(21, at), out result);
         return PlainLeaf<TFormat>(plan, Load<TFormat>(host, at), plan.ArenaBase + at, address, kind, out result)
-            || WalkFrom<TFormat>(plan, root, address, access, From(12, at), out result);
+            || WalkFrom<TFormat>(plan, first, address, access, From(12, at), out result);
     }
 
     // To the entry of the next lower table, or false when this entry is not a plain plan. Tables are counted from the arena: what their addresses have in common
@@ -143,8 +149,8 @@ public static unsafe class TableWalk
         var entry = Load<TFormat>(host, at) ^ plain;
         if ((entry & mask) != 0)
             return false;
-        at = (uint)TFormat.TableAddress(geometry, entry)
-            + ((address >> (itemLg2 - TFormat.EntrySizeLg2)) & (((1UL << LevelBits<TFormat>(geometry)) - 1) << TFormat.EntrySizeLg2));
+        at = ((address >> (itemLg2 - TFormat.EntrySizeLg2)) & (((1UL << LevelBits<TFormat>(geometry)) - 1) << TFormat.EntrySizeLg2))
+            + (TFormat.TableAddress(geometry, entry) & uint.MaxValue);
         return true;
     }
 
@@ -171,9 +177,7 @@ public static unsafe class TableWalk
             return false;
         ref readonly var geometry = ref plan.GeometryRef;
         var leafLg2 = TFormat.ItemSizeLg2(geometry, 0);
-        result.Fault = WalkFault.None;
-        result.Level = 0;
-        result.SizeLg2 = leafLg2;
+        result.SetPage(leafLg2);
         result.Attributes = TFormat.Attributes(geometry, 0, entry);
         result.Output = TFormat.LeafAddress(geometry, 0, entry) | (address & ((1UL << leafLg2) - 1));
         result.Entry = entry;
@@ -181,19 +185,19 @@ public static unsafe class TableWalk
         return true;
     }
 
-    private const ulong FromRoot = ulong.MaxValue;
+    private const ulong FromRoot = ulong.MaxValue, FromFirst = FromRoot - 1;
 
     // An entry of the arena by its distance from the start, and the log2 of what it maps.
     private static ulong From(int itemLg2, ulong at) => ((ulong)itemLg2 << 32) | at;
 
-    // From the root, or from an entry that is not plain.
+    // From the root, given by its address or by its distance from the start of the arena; or from an entry that is not plain.
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static bool WalkFrom<TFormat>(WalkPlan plan, ulong root, ulong address, WalkAccess access, ulong from, out WalkResult result)
         where TFormat : struct, IPageTableFormat
     {
         var reader = new DirectTableReader(plan.Memory);
-        return from == FromRoot
-            ? Walk<TFormat, DirectTableReader>(plan.GeometryRef, root, ref reader, address, access, out result)
+        return from >= FromFirst
+            ? Walk<TFormat, DirectTableReader>(plan.GeometryRef, from == FromRoot ? root : root + plan.ArenaBase, ref reader, address, access, out result)
             : WalkFrom<TFormat, DirectTableReader>(
                 plan.GeometryRef, plan.LevelOf<TFormat>((int)(from >> 32)), plan.ArenaBase + (uint)from, ref reader, address, access, out result);
     }
@@ -267,6 +271,7 @@ public static unsafe class TableWalk
         if (output >> geometry.OutputBits != 0)
             return Stop(out result, WalkFault.OutputTooWide, level, entryAddress, entry);
         var attributes = TFormat.Attributes(geometry, level, entry) & (limits | ~AllAccess);
+        Unsafe.SkipInit(out result);
         result.Fault = WalkFault.None;
         result.Level = level;
         result.SizeLg2 = sizeLg2;

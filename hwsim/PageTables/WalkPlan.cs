@@ -123,7 +123,8 @@ public sealed class WalkPlan
 
     /// <summary>False: the walk must be made field by field from the root.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal bool CanBePlain(ulong address, WalkAccess kind) => (uint)kind - 1 < 7 && ((address + _signBias) & _outside) == 0;
+    internal bool CanBePlain<TFormat>(ulong address, WalkAccess kind)
+        where TFormat : struct, IPageTableFormat => (uint)kind - 1 < 7 && ((TFormat.HasSignedAddresses ? address + _signBias : address) & _outside) == 0;
 
     /// <summary>Distance of the root's entry for an input address from the root.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

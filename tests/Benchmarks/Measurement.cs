@@ -44,15 +44,15 @@ internal readonly record struct Measurement(double C, double Managed, double Fig
         return new Measurement(one.Baseline == null ? 0 : cs[rounds / 2], managed[rounds / 2], figure, double.IsNaN(one.Goal) ? null : one.IsMet(figure));
     }
 
-    // Past the tiers: call counts, then time for the background compiler, which a busy machine starves.
+    // Past the tiers, each of which wants 30 calls and then time for the background compiler, which a busy machine starves.
     private static void WarmUp(Func<double> run)
     {
         for (var warm = 0; warm < 4; warm++)
         {
-            var until = Environment.TickCount64 + 60;
-            for (var i = 0; i < 40 && Environment.TickCount64 < until; i++)
+            var until = Environment.TickCount64 + 300;
+            for (var i = 0; i < 35 && Environment.TickCount64 < until; i++)
                 run();
-            Thread.Sleep(110);
+            Thread.Sleep(120);
         }
     }
 }

@@ -45,6 +45,9 @@ public readonly struct AmdV1 : IPageTableFormat
     public static bool SkipsLevels => true;
 
     /// <inheritdoc/>
+    public static bool HasSignedAddresses => false;
+
+    /// <inheritdoc/>
     public static int LevelBits => 9;
 
     /// <inheritdoc/>

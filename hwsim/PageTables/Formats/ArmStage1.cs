@@ -34,6 +34,9 @@ public readonly struct ArmStage1 : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static bool HasSignedAddresses => false;
+
+    /// <inheritdoc/>
     public static int LevelBits => 0;
 
     /// <inheritdoc/>

@@ -16,6 +16,9 @@ public readonly struct ArmStage1Flat : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static bool HasSignedAddresses => false;
+
+    /// <inheritdoc/>
     public static int LevelBits => 0;
 
     /// <inheritdoc/>

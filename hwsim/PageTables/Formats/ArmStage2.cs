@@ -41,6 +41,9 @@ public readonly struct ArmStage2 : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static bool HasSignedAddresses => false;
+
+    /// <inheritdoc/>
     public static int LevelBits => 0;
 
     /// <inheritdoc/>

@@ -32,6 +32,9 @@ public readonly struct RiscV32 : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static bool HasSignedAddresses => false;
+
+    /// <inheritdoc/>
     public static int LevelBits => 10;
 
     /// <inheritdoc/>

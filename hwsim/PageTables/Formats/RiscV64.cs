@@ -41,6 +41,9 @@ public readonly struct RiscV64 : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static bool HasSignedAddresses => true;
+
+    /// <inheritdoc/>
     public static int LevelBits => 9;
 
     /// <inheritdoc/>

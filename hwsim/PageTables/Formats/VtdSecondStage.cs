@@ -2,18 +2,18 @@ namespace IommuFd.HwSim.PageTables;
 
 /// <summary>
 /// VT-d second-stage paging: Intel Virtualization Technology for Directed I/O, section 3.7 "Second-Stage Translation" and 9.8/9.9 (entry formats).
-/// 3, 4 or 5 levels for 39, 48 or 57 bits. An entry is present when Read or Write (or, if enforced, Execute) is set.
+/// 3, 4 or 5 levels for 39, 48 or 57 bits. An entry is present when Read or Write is set.
 /// </summary>
-/// <remarks>Does not model: the memory-type fields of extended mode (EMT, IPAT), what the transient-mapping bit (TM) asks of a device TLB.</remarks>
+/// <remarks>Does not model: execute permissions (what can be read can be executed), the memory-type fields of extended mode (EMT, IPAT), what the transient-mapping bit (TM) asks of a device TLB.</remarks>
 public readonly struct VtdSecondStage : IPageTableFormat
 {
-    private const ulong R = 1, W = 2, X = 4, Ps = 1 << 7, A = 1 << 8, D = 1 << 9, Snp = 1 << 11, Tm = 1UL << 62;
+    private const ulong R = 1, W = 2, Ps = 1 << 7, A = 1 << 8, D = 1 << 9, Snp = 1 << 11, Tm = 1UL << 62;
     private const ulong Address = 0x000F_FFFF_FFFF_F000;
 
     /// <summary>Geometry for an adjusted guest address width.</summary>
     /// <param name="width">39, 48 or 57 bits (AGAW).</param>
     /// <param name="outputBits">Host address width (HAW), up to 52.</param>
-    /// <param name="features">ForceCoherent, DirtyTracking, ExecuteControl.</param>
+    /// <param name="features">ForceCoherent, DirtyTracking.</param>
     /// <param name="pageSizes">4 KiB and what CAP.SLLPS offers: 2 MiB, 1 GiB.</param>
     /// <exception cref="ArgumentOutOfRangeException">Another width.</exception>
     public static PageTableGeometry Geometry(int width, int outputBits = 52, PageTableFeatures features = default, ulong pageSizes = 0x4020_1000) => new()
@@ -39,6 +39,9 @@ public readonly struct VtdSecondStage : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static bool HasSignedAddresses => false;
+
+    /// <inheritdoc/>
     public static int LevelBits => 9;
 
     /// <inheritdoc/>
@@ -50,7 +53,7 @@ public readonly struct VtdSecondStage : IPageTableFormat
     /// <inheritdoc/>
     public static EntryKind KindOf(in PageTableGeometry geometry, int level, ulong entry)
     {
-        if ((entry & (R | W)) == 0 && ((entry & X) == 0 || !geometry.Has(PageTableFeatures.ExecuteControl)))
+        if ((entry & (R | W)) == 0)
             return EntryKind.Empty;
         return level == 0 || ((entry & Ps) != 0 && level <= 2) ? EntryKind.Leaf : EntryKind.Table;
     }
@@ -68,16 +71,14 @@ public readonly struct VtdSecondStage : IPageTableFormat
     /// <inheritdoc/>
     public static ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask)
     {
-        var execute = geometry.Has(PageTableFeatures.ExecuteControl) ? X : 0;
-        mask = R | W | execute | Ps | Snp | Tm | (Address & ~((1UL << geometry.OutputBits) - 1));
-        return R | W | execute;
+        mask = R | W | Ps | Snp | Tm | (Address & ~((1UL << geometry.OutputBits) - 1));
+        return R | W;
     }
 
     /// <inheritdoc/>
     public static ulong PlainLeaf(in PageTableGeometry geometry, PageAttributes access, out ulong mask)
     {
-        var execute = geometry.Has(PageTableFeatures.ExecuteControl) ? X : R;
-        var allowed = ((ulong)access & (R | W)) | ((access & PageAttributes.Execute) != 0 ? execute : 0);
+        var allowed = ((ulong)access & (R | W)) | ((access & PageAttributes.Execute) != 0 ? R : 0);
         mask = allowed | (geometry.Has(PageTableFeatures.NoSnoopControl) ? Snp : 0) | (geometry.Has(PageTableFeatures.NoTransientMapping) ? Tm : 0)
             | (Address & ~((1UL << geometry.OutputBits) - 1));
         return allowed;
@@ -90,7 +91,7 @@ public readonly struct VtdSecondStage : IPageTableFormat
     public static int NextLevel(in PageTableGeometry geometry, int level, ulong entry) => level - 1;
 
     /// <inheritdoc/>
-    public static PageAttributes TableLimits(in PageTableGeometry geometry, ulong entry) => Access(geometry, entry) | PageAttributes.User;
+    public static PageAttributes TableLimits(in PageTableGeometry geometry, ulong entry) => Access(entry) | PageAttributes.User;
 
     /// <inheritdoc/>
     public static int LeafSizeLg2(in PageTableGeometry geometry, int level, ulong entry) => 12 + (9 * level);
@@ -101,19 +102,17 @@ public readonly struct VtdSecondStage : IPageTableFormat
     /// <inheritdoc/>
     public static PageAttributes Attributes(in PageTableGeometry geometry, int level, ulong entry) =>
         // A and D are bits 8 and 9, SNP is bit 11: shifted to where PageAttributes has them.
-        (Access(geometry, entry) + (uint)PageAttributes.User)
+        (Access(entry) + (uint)PageAttributes.User)
         | (PageAttributes)((uint)entry >> 2 & (uint)(PageAttributes.Accessed | PageAttributes.Dirty | PageAttributes.Coherent));
 
     /// <inheritdoc/>
     public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) =>
-        address | R | W | (geometry.Has(PageTableFeatures.ExecuteControl) ? X : 0);
+        address | R | W;
 
     /// <inheritdoc/>
     public static bool TryEncode(in PageTableGeometry geometry, PageAttributes attributes, out ulong bits)
     {
         bits = (ulong)(attributes & (PageAttributes.Read | PageAttributes.Write));
-        if (geometry.Has(PageTableFeatures.ExecuteControl))
-            bits |= (ulong)(attributes & PageAttributes.Execute);
         var present = bits != 0;
         if ((attributes & PageAttributes.Coherent) != 0 || geometry.Has(PageTableFeatures.ForceCoherent))
             bits |= Snp;
@@ -146,9 +145,6 @@ public readonly struct VtdSecondStage : IPageTableFormat
     /// <inheritdoc/>
     public static ulong ClearDirty(ulong entry) => entry & ~D;
 
-    // R, W and X are bits 0 to 2, as in PageAttributes. Without execute control a readable page is executable.
-    private static PageAttributes Access(in PageTableGeometry geometry, ulong entry) =>
-        geometry.Has(PageTableFeatures.ExecuteControl)
-            ? (PageAttributes)(entry & (R | W | X))
-            : (PageAttributes)(((uint)entry & (uint)(R | W)) + (((uint)entry & (uint)R) * 4));
+    // R and W are bits 0 and 1, as in PageAttributes. What can be read can be executed.
+    private static PageAttributes Access(ulong entry) => (PageAttributes)(((uint)entry & (uint)(R | W)) + (((uint)entry & (uint)R) * 4));
 }

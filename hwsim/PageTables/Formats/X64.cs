@@ -40,6 +40,9 @@ public readonly struct X64 : IPageTableFormat
     public static bool SkipsLevels => false;
 
     /// <inheritdoc/>
+    public static bool HasSignedAddresses => true;
+
+    /// <inheritdoc/>
     public static int LevelBits => 9;
 
     /// <inheritdoc/>
