@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using System.Globalization;
 using IommuFd;
 using IommuFd.HwSim;
 using IommuFd.Native;
@@ -61,6 +62,7 @@ internal sealed unsafe class LibraryCases : IDisposable
         yield return Case.Absolute(2, "bytes allocated by map and unmap", "B", 0, () => { var c = cases(); return () => Bytes(c.MapAndUnmap); }) with { Times = (1, 3) };
         yield return Case.Absolute(2, "bytes allocated by a register access", "B", 0, () => { var c = cases(); return () => Bytes(c.Register); }) with { Times = (1, 3) };
         yield return Case.Absolute(2, "bytes allocated by DMA and an interrupt wait", "B", 0, () => { var c = cases(); return () => Bytes(c.DmaAndInterrupt); }) with { Times = (1, 3) };
+        yield return Case.Absolute(2, "collections while all of these go on (BENCH_SOAK seconds each)", "", 0, () => { var c = cases(); return c.Collections; }) with { Times = (1, 1) };
         yield return Case.Absolute(3, "IOAS_MAP of 256 x 4 KiB, simulated", "ns", 1000, () => cases().Maps);
     }
 
@@ -87,6 +89,21 @@ internal sealed unsafe class LibraryCases : IDisposable
     }
 
     private void MapAndUnmap() => _ = _ioas.Unmap(_ioas.Map(_buffer, Area, DmaAccess.ReadWrite), Area);
+
+    private double Collections()
+    {
+        var seconds = double.TryParse(Environment.GetEnvironmentVariable("BENCH_SOAK"), CultureInfo.InvariantCulture, out var wanted) ? wanted : 0.2;
+        Action[] all = [Ioctl, MapAndUnmap, Register, DmaAndInterrupt];
+        GC.Collect();
+        var before = GC.CollectionCount(0);
+        foreach (var work in all)
+        {
+            for (var start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < seconds;)
+                work();
+        }
+
+        return GC.CollectionCount(0) - before;
+    }
 
     // Liveness: the device inverts what is written.
     private void Register()
