@@ -25,7 +25,7 @@ public sealed partial class FlowRun
     }
 
     /// <summary>Whether the PASID table of the device is the guest's too.</summary>
-    internal bool Delegates(FlowDevice device) => device.Device.GetCapabilities().DelegatesPasids;
+    internal static bool Delegates(FlowDevice device) => device.Device.GetCapabilities().DelegatesPasids;
 
     internal GuestPasidTable GuestPasids(ulong at) => new(Ram, at);
 

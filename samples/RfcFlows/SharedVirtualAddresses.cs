@@ -20,7 +20,7 @@ internal static class SharedVirtualAddresses
         GuestTable first = run.Guest(dev1, at: 0x10_0000), second = run.Guest(dev1, at: 0x11_0000);
         run.GuestMaps(first, 0x7f00_0000_1000, gpa: 0x3000);
         run.GuestMaps(second, 0x7f00_0000_1000, gpa: 0x4000);
-        if (run.Delegates(dev1))
+        if (FlowRun.Delegates(dev1))
         {
             Delegated(run, dev1, gpa, first, second);
             return;
