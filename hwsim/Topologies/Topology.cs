@@ -73,7 +73,7 @@ public sealed record Topology
         }
         catch (JsonException e)
         {
-            throw new TopologyException($"this is not JSON: {e.Message}", e);
+            throw new TopologyException($"this is not JSON: {e.Message.TrimEnd('.')}", e);
         }
     }
 

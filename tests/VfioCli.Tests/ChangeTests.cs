@@ -30,7 +30,7 @@ public class ChangeTests
     [Theory]
     [InlineData("vf create 0000:01:00.0 99", 2, "'99' is not a number of VFs for 0000:01:00.0. It can have 1 to 8.")]
     [InlineData("vf create 0000:00:04.0 1", 6, "0000:00:04.0 has no SR-IOV. `vfio show` lists the capabilities of a function.")]
-    [InlineData("vf make 0000:00:04.0", 2, "vfio vf does not know 'make 0000:00:04.0'. It is vf create BDF N, vf delete BDF, vf show BDF, or vf token.")]
+    [InlineData("vf make 0000:00:04.0", 2, "`vfio vf make 0000:00:04.0` is not complete or not known. It is vf create BDF N, vf delete BDF, vf show BDF, or vf token.")]
     [InlineData("mdev start x", 2, "'x' is not a UUID. Write it as 83b8f4f2-509f-382f-3c1e-e6bfe0fa1001; `uuidgen` makes one.")]
     [InlineData("mdev start 83b8f4f2-509f-382f-3c1e-e6bfe0fa1009 --root /nonexistent", 3, "83b8f4f2-509f-382f-3c1e-e6bfe0fa1009 is not defined. Give its parent and type: `vfio mdev start UUID PARENT TYPE`; `vfio mdev types` lists them.")]
     [InlineData("run 0000:00:04.0", 2, "run needs a program. Write it behind two dashes: vfio run 0000:00:04.0 -- PROGRAM ARGS.")]

@@ -58,7 +58,7 @@ internal static class HostSelector
         {
             throw Failure.Because(
                 "open simulator", Errno.EINVAL, FailureCause.BadHostDescription, "the topology cannot be used: " + failure.Message.TrimEnd('.'),
-                $"Name one of {string.Join(", ", Topology.Names)}, or a JSON file.", new Evidence("topology", topology ?? DefaultTopology));
+                "Name one that is built in, or a JSON file; docs/topology.md has the fields.", new Evidence("topology", topology ?? DefaultTopology));
         }
     }
 

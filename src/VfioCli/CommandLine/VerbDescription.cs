@@ -26,6 +26,11 @@ internal sealed record VerbDescription(string Name, string Help, IReadOnlyList<O
     /// <summary>Whether its values are PCI functions.</summary>
     public bool TakesFunctions => Type.IsSubclassOf(typeof(FunctionsVerb)) || Values.Any(static value => value.Name.Contains("BDF", StringComparison.Ordinal) || value.Name == "PATTERN");
 
+    /// <summary>How many values it takes at most.</summary>
+    public int MostValues => Type.GetProperties(BindingFlags.Public | BindingFlags.Instance)
+        .Any(static property => property.IsDefined(typeof(ValueAttribute)) && property.PropertyType != typeof(string) && typeof(System.Collections.IEnumerable).IsAssignableFrom(property.PropertyType))
+        ? int.MaxValue : Values.Count;
+
     /// <summary>The examples of its help.</summary>
     public IEnumerable<Example> Examples => Type.GetProperties(BindingFlags.Public | BindingFlags.Static)
         .Where(static property => property.IsDefined(typeof(UsageAttribute)))

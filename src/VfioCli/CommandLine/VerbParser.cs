@@ -24,6 +24,18 @@ internal static class VerbParser
     /// <returns>The verb with its options, or null: help or version were asked for, or the command line is wrong.</returns>
     public static Verb? Parse(string[] args, Terminal terminal, out ExitCode code)
     {
+        if (args is ["help", var topic, ..])
+        {
+            args = [topic, "--help"];
+        }
+
+        code = ExitCode.Usage;
+        if (args.Length > 0 && VerbDescription.All.FirstOrDefault(verb => verb.Name == args[0]) is { } known && Slip(known, args[1..]) is { } slip)
+        {
+            terminal.Remark(slip);
+            return null;
+        }
+
         using Parser parser = new(static settings =>
         {
             settings.CaseSensitive = true;
@@ -88,13 +100,50 @@ internal static class VerbParser
         BadVerbSelectedError bad => $"'{bad.Token}' is not a verb. {Nearest(bad.Token)}",
         NoVerbSelectedError => "no verb given. `vfio help` lists them.",
         UnknownOptionError unknown => $"{args[0]} has no option '{(unknown.Token.Length == 1 ? "-" : "--")}{unknown.Token}'. `vfio {args[0]} --help` lists its options.",
-        MissingRequiredOptionError missing when missing.NameInfo.NameText.Length == 0 => $"{args[0]} needs a PCI function such as 0000:00:04.0. `vfio list` shows them, `vfio {args[0]} --help` the usage.",
+        MissingRequiredOptionError missing when missing.NameInfo.NameText.Length == 0 => MissingValue(VerbDescription.All.First(verb => verb.Name == args[0])),
         MissingRequiredOptionError missing => $"{args[0]} needs --{missing.NameInfo.LongName}. `vfio {args[0]} --help` shows the usage.",
         MissingValueOptionError missing => $"--{missing.NameInfo.LongName} needs a value. `vfio {args[0]} --help` shows which.",
         BadFormatConversionError bad => $"the value of {(bad.NameInfo.LongName.Length == 0 ? "an argument" : "--" + bad.NameInfo.LongName)} cannot be read. `vfio {args[0]} --help` shows what it takes.",
         RepeatedOptionError repeated => $"--{repeated.NameInfo.LongName} is given twice. Give it once.",
         _ => $"the command line cannot be read ({error.Tag}). `vfio {args[0]} --help` shows the usage.",
     };
+
+    private static string MissingValue(VerbDescription verb) => verb.Values[0].Name.StartsWith("BDF", StringComparison.Ordinal)
+        ? $"{verb.Name} needs a PCI function such as 0000:00:04.0. `vfio list` shows them, `vfio {verb.Name} --help` the usage."
+        : $"{verb.Name} needs {verb.Values[0].Name}. `vfio {verb.Name} --help` shows the usage.";
+
+    // What CommandLineParser lets pass: an option whose value is missing or empty gets its default, and arguments that no verb takes are dropped.
+    private static string? Slip(VerbDescription verb, string[] args)
+    {
+        int values = 0;
+        for (int i = 0; i < args.Length && args[i] != "--"; i++)
+        {
+            if (!args[i].StartsWith("--", StringComparison.Ordinal))
+            {
+                values++;
+                if (values > verb.MostValues)
+                {
+                    return $"{verb.Name} takes no argument '{args[i]}'. `vfio {verb.Name} --help` shows the usage.";
+                }
+
+                continue;
+            }
+
+            string[] parts = args[i][2..].Split('=', 2);
+            if (verb.Options.FirstOrDefault(option => option.Name == parts[0]) is not { Value: not null } option)
+            {
+                continue;
+            }
+
+            string? value = parts.Length == 2 ? parts[1] : i + 1 < args.Length && !args[i + 1].StartsWith("--", StringComparison.Ordinal) ? args[++i] : null;
+            if (value is null or "")
+            {
+                return $"--{option.Name} needs a value: --{option.Name} {option.Value}. `vfio {verb.Name} --help` tells more.";
+            }
+        }
+
+        return null;
+    }
 
     // A slip of one letter is worth a hint.
     private static string Nearest(string word)

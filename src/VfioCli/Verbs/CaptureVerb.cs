@@ -61,7 +61,7 @@ internal sealed class CaptureVerb : HostVerb
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new CommandFailure(ExitCode.Permission, $"{File} cannot be written: {exception.Message.TrimEnd('.')}.", "Name a file in a directory that this user may write to.");
+            throw new CommandFailure(exception is DirectoryNotFoundException ? ExitCode.NotFound : ExitCode.Permission, $"{File} cannot be written: {exception.Message.TrimEnd('.')}.", "Name a file in a directory that this user may write to.");
         }
     }
 }

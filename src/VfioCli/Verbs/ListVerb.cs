@@ -44,6 +44,11 @@ internal sealed class ListVerb : HostVerb
     /// <inheritdoc/>
     public override ExitCode Run(Session session)
     {
+        if (Group is not null and not "none" && !uint.TryParse(Group, NumberStyles.None, CultureInfo.InvariantCulture, out _))
+        {
+            throw new CommandFailure(ExitCode.Usage, $"'{Group}' is not a group.", "Give its number, or none for functions without one; `vfio groups` shows them.");
+        }
+
         int result = session.Bus.List(out PciFunction[] functions);
         if (result < 0)
         {

@@ -34,7 +34,7 @@ internal sealed class MdevVerb : HostVerb
         ["start", var uuid, var parent, var type] => Start(session, Uuid(uuid), parent, type),
         ["stop", var uuid] => Stop(session, Uuid(uuid)),
         ["forget", var uuid] => Forget(session, Uuid(uuid)),
-        var words => throw new CommandFailure(ExitCode.Usage, $"vfio mdev does not know '{string.Join(' ', words)}'.", "It is mdev list, types, define UUID PARENT TYPE, start UUID [PARENT TYPE], stop UUID, or forget UUID."),
+        var words => throw new CommandFailure(ExitCode.Usage, $"`vfio mdev {string.Join(' ', words)}` is not complete or not known.", "It is mdev list, types, define UUID PARENT TYPE, start UUID [PARENT TYPE], stop UUID, or forget UUID."),
     };
 
     private string DefinitionOf(string uuid) => Path.Combine(Root, "etc/vfio/mdev.d", uuid);

@@ -71,7 +71,7 @@ internal sealed class PtVerb : StandaloneVerb
         ["decode", _, ..] entries => PtDecode.Run(terminal, Tool(), entries[1..], Level),
         ["formats"] => PtFormats.Run(terminal),
         ["serve"] => PtServe.Run(terminal),
-        _ => throw new CommandFailure(ExitCode.Usage, $"vfio pt does not know '{string.Join(' ', Words)}'.",
+        _ => throw new CommandFailure(ExitCode.Usage, $"`vfio pt {string.Join(' ', Words)}` is not complete or not known.",
             "It is pt walk, pt dump, pt map, pt diff A B, pt decode ENTRY..., pt formats, or pt serve."),
     };
 

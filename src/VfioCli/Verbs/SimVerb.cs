@@ -64,7 +64,7 @@ internal sealed class SimVerb : StandaloneVerb
             ["shell"] => RunProgram(terminal, [Environment.GetEnvironmentVariable("SHELL") is { Length: > 0 } shell ? shell : "/bin/sh"]),
             ["topologies"] => Topologies(terminal),
             ["check", var file] => Check(terminal, file),
-            _ => throw new CommandFailure(ExitCode.Usage, $"vfio sim does not know '{string.Join(' ', words)}'.", "It is sim run -- PROGRAM ARGS, sim shell, sim topologies, or sim check FILE."),
+            _ => throw new CommandFailure(ExitCode.Usage, $"`vfio sim {string.Join(' ', words)}` is not complete or not known.", "It is sim run -- PROGRAM ARGS, sim shell, sim topologies, or sim check FILE."),
         };
     }
 

@@ -47,7 +47,7 @@ internal sealed class TraceVerb : StandaloneVerb
             case ["replay", var file]:
                 return Replay(terminal, file);
             default:
-                throw new CommandFailure(ExitCode.Usage, $"vfio trace does not know '{string.Join(' ', words)}'.", "It is trace show FILE, trace diff FILE FILE, or trace replay FILE.");
+                throw new CommandFailure(ExitCode.Usage, $"`vfio trace {string.Join(' ', words)}` is not complete or not known.", "It is trace show FILE, trace diff FILE FILE, or trace replay FILE.");
         }
     }
 

@@ -46,7 +46,7 @@ internal sealed class VfVerb : HostVerb
             case ("delete", 1):
                 return Delete(session, Physical(session, words[0]));
             default:
-                throw new CommandFailure(ExitCode.Usage, $"vfio vf does not know '{string.Join(' ', [Action, .. words])}'.", "It is vf create BDF N, vf delete BDF, vf show BDF, or vf token.");
+                throw new CommandFailure(ExitCode.Usage, $"`vfio vf {string.Join(' ', [Action, .. words])}` is not complete or not known.", "It is vf create BDF N, vf delete BDF, vf show BDF, or vf token.");
         }
     }
 

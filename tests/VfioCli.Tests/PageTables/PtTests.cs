@@ -38,7 +38,7 @@ public sealed class PtTests : IDisposable
     [Theory]
     [InlineData("pt", "this needs", "pt", "walk", "--format", "vtd-ss-48")]
     [InlineData("pt", "there is no page-table format 'vtd'", "pt", "walk", "--format", "vtd")]
-    [InlineData("pt", "does not know", "pt", "fly")]
+    [InlineData("pt", "is not complete or not known", "pt", "fly")]
     [InlineData("pt", "there is no file", "pt", "walk", "--format", "vtd-ss-48", "--image", "absent", "--root", "0", "--iova", "0")]
     [InlineData("pt", "is not an access", "pt", "walk", "--format", "vtd-ss-48", "--image", "absent", "--root", "0", "--iova", "0", "--access", "q")]
     [InlineData("pt", "has no level 9", "pt", "decode", "--format", "vtd-ss-48", "--level", "9", "1")]
