@@ -64,6 +64,34 @@ public sealed class LifetimeTests
         }
     }
 
+    [Theory]
+    [InlineData("intel")]
+    [InlineData("intel-scalable")]
+    [InlineData("amd")]
+    [InlineData("arm-smmuv3")]
+    [InlineData("riscv")]
+    public void Map_and_unmap_with_a_device_attached_allocate_nothing(string topology)
+    {
+        using Simulated machine = new(topology);
+        using IommuContext context = machine.Host.OpenContext();
+        using BoundDevice device = machine.Host.OpenDevice(Simulated.Edu).Bind(context, cookie: 1);
+        using IoAddressSpace space = context.CreateAddressSpace();
+        using Attachment attachment = device.Attach(space);
+        using DmaBuffer buffer = machine.Host.AllocateBuffer(64 * 4096);
+        Work(1000);
+        long before = GC.GetAllocatedBytesForCurrentThread();
+        Work(1000);
+        Assert.Equal(0, GC.GetAllocatedBytesForCurrentThread() - before);
+
+        void Work(int rounds)
+        {
+            for (int i = 0; i < rounds; i++)
+            {
+                _ = space.Ioas.Unmap(space.Ioas.Map(buffer.Address, 64 * 4096, DmaAccess.ReadWrite), 64 * 4096);
+            }
+        }
+    }
+
     [Fact]
     public void An_interrupt_wait_allocates_nothing()
     {
