@@ -50,16 +50,16 @@ internal sealed class NvmeCases : IDisposable
 
     private double TwoThreads()
     {
-        const int n = 4096;
+        const int n = 16_384;
         var one = _readers[0].Run(n);
-        using var start = new Barrier(2);
+        var go = false;
         var other = new Thread(() =>
         {
-            start.SignalAndWait();
+            Volatile.Write(ref go, true);
             _ = _readers[1].Run(n);
         });
         other.Start();
-        start.SignalAndWait();
+        SpinWait.SpinUntil(() => Volatile.Read(ref go));
         var from = Stopwatch.GetTimestamp();
         _ = _readers[0].Run(n);
         other.Join();
