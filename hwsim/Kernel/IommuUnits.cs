@@ -73,6 +73,7 @@ internal sealed partial class IommuUnits
         return new IommuDevice(function.Name, bypasses ? null : _ops, bypasses ? null : Unit)
         {
             RequesterId = requesterId,
+            ContextId = _topology.Dialect == "rfc" ? requesterId : function.Address.RequesterId,
             Segment = function.Address.Segment,
             IsVirtualFunction = function.IsVirtual,
             MaxPasids = features.MaxPasids,

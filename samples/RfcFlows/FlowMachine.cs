@@ -36,10 +36,11 @@ public sealed record FlowMachine(IommuHost Host, ContextKind? Kind, PciAddress D
         PciBus bus = new(host.Sysfs);
         _ = bus.List(out PciFunction[] functions);
 
-        // The second one changes its space in every flow: best alone in its group, whose members would have to move together.
+        // Best alone in their groups: members would have to move together, and behind a bridge to conventional PCI Linux refuses the DMA in VT-d's
+        // scalable mode. The second one matters more: it changes its space in every flow.
         PciFunction[] known = [.. functions.Where(static function => (function.Vendor, function.Device) is (0x1234, 0x11e8) && function.Group is not null)
-            .DistinctBy(static function => function.Group).OrderByDescending(function => bus.Group(function.Group!.Value)?.Members.Count)];
-        return known.Length >= 2
+            .DistinctBy(static function => function.Group).OrderBy(function => bus.Group(function.Group!.Value)?.Members.Count).Take(2).Reverse()];
+        return known.Length == 2
             ? new FlowMachine(host, kind, known[0].Address, known[1].Address) { Pasid = functions.FirstOrDefault(static function => (function.Vendor, function.Device) is (0x1234, 0xa51d))?.Address }
             : throw new NotSupportedException($"{host.Description} has no two devices with a known DMA engine ({DmaProbe.Known}) in groups of their own.");
     }

@@ -32,6 +32,8 @@ internal sealed class TestHost : IDisposable
 
     public bool IsKernel { get; }
 
+    public bool IsVtdScalable => Read("/proc/cmdline").Contains("sm_on", StringComparison.Ordinal);
+
     public IHost Host { get; }
 
     /// <summary>The simulated machine itself, past every wrapper; null under a real kernel.</summary>

@@ -7,6 +7,7 @@ namespace IommuFd.HwSim.Kernel;
 public class IommuDevice(string name, IommuOps? ops, object? unit)
 {
     private readonly List<IoPageFault> _partialFaults = [];
+    private readonly ushort? _contextId;
 
     /// <summary>Its name on its bus.</summary>
     public string Name { get; } = name;
@@ -19,6 +20,17 @@ public class IommuDevice(string name, IommuOps? ops, object? unit)
 
     /// <summary>Its requester id: bus &lt;&lt; 8 | device &lt;&lt; 3 | function.</summary>
     public ushort RequesterId { get; init; }
+
+    /// <summary>The id whose context entry VT-d's driver writes in scalable mode. Behind a bridge to conventional PCI it is not <see cref="RequesterId"/>.</summary>
+    /// <remarks>
+    /// Linux 7.3 writes the entry of the device's own address only (pci_pasid_table_setup), although its requests carry the bridge's id: their DMA is refused.
+    /// The kernel of the 2021 proposal writes the entries of all ids.
+    /// </remarks>
+    public ushort ContextId
+    {
+        get => _contextId ?? RequesterId;
+        init => _contextId = value;
+    }
 
     /// <summary>Its PCI segment.</summary>
     public ushort Segment { get; init; }

@@ -28,8 +28,8 @@ internal sealed partial class VtdDriver
     internal readonly record struct PasidEntry(Transfer Transfer, int DomainId, ulong FirstTable, ulong FirstFlags, ulong SecondTable, int AddressWidth, bool TracksDirty);
 
     /// <summary>
-    /// Points a PASID (0: requests without one) of a requester at its tables. -EBUSY when it has others: functions behind a bridge to conventional PCI are
-    /// one requester, and the second to come finds what the first wrote. -ENOMEM when there is no memory for the entry.
+    /// Points a PASID (0: requests without one) of a device at its tables. -EBUSY when it has others: devices that share their context entry
+    /// (see <see cref="IommuDevice.ContextId"/>) share these too, and the second to come finds what the first wrote. -ENOMEM when there is no memory for the entry.
     /// </summary>
     internal int SetPasid(IommuDevice device, uint pasid, in PasidEntry value)
     {
@@ -141,7 +141,7 @@ internal sealed partial class VtdDriver
     // Where the entry is; 0 when there is no table yet and none is to be made, or no memory for it.
     private ulong FindPasid(IommuDevice device, uint pasid, bool allocate)
     {
-        var requesterId = device.RequesterId;
+        var requesterId = device.ContextId;
         var rootEntry = _root + ((ulong)(requesterId >> 8) * 16) + ((ulong)((requesterId >> 7) & 1) * 8);
         if (!Descend(rootEntry, allocate, out var contexts))
         {
