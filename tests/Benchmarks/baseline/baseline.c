@@ -71,7 +71,7 @@ static inline uint64_t walk(const uint64_t *t, uint64_t iova)
 /* Not cloned for a size: the compiler would see that the upper levels are the same for every address, and walk them once instead of every time. */
 static double __attribute__((noipa)) walks(uint64_t size)
 {
-    enum { N = 200000 };
+    enum { N = 1000000 };
     build(size / 4096);
     uint64_t x = 88172645463325252ull, sum = 0;
     double start = now();
