@@ -235,7 +235,7 @@ internal sealed unsafe class HardwareCases
         var first = new PageTable<ArmStage1>(_memory, ArmStage1.Geometry(12, 48, 48, 0) with { PageSizes = 0x1000 });
         Check(first.Map(0, 1UL << 39, 2 << 20, ReadWrite));
         Check(second.Map(1UL << 39, 1UL << 36, 2 << 20, ReadWrite));
-        Check(second.Map(_memory.Options.ArenaBase, _memory.Options.ArenaBase, 256 << 20, ReadWrite));
+        Check(second.Map(_memory.Options.ArenaBase, _memory.Options.ArenaBase, Math.Min(_memory.Options.ArenaSize, 4 * GiB), ReadWrite));
         var streams = _memory.Allocate(14);
         var descriptor = _memory.Allocate();
         Check(second.TryTranslate(first.Root, out _) && second.TryTranslate(descriptor, out _) ? 0 : -1);
