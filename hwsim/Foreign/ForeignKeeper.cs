@@ -162,6 +162,12 @@ public static unsafe class ForeignKeeper
             return text.StartsWith("/dev/iommu"u8) || text.StartsWith("/dev/vfio/"u8);
         }
 
+        if (call.Number == calls.close || call.Number == calls.close_range || call.Number == calls.dup2 || call.Number == calls.dup3
+            || call.Number == calls.execve || call.Number == calls.execveat)
+        {
+            return false;
+        }
+
         if (call.Number == calls.mmap)
         {
             return (int)call.Arguments[4] >= firstDescriptor || call.Arguments[5] >= (ulong)SeccompFilter.RegionBias;

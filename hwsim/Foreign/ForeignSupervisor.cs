@@ -57,6 +57,7 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
     /// <summary>Starts to serve.</summary>
     public void Start()
     {
+        _listener.TakeTurns();
         for (var i = 0; i < Threads; i++)
         {
             var thread = i;
@@ -192,10 +193,42 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         {
             Open(in call, process, Libc.AT_FDCWD, call.Arguments[0], Libc.O_WRONLY);
         }
+        else if (EndsNumbers(in call, process))
+        {
+            _listener.Continue(call.Id);
+        }
         else
         {
             OnDescriptor(in call, process);
         }
+    }
+
+    private bool EndsNumbers(in SeccompCall call, ForeignProcess process)
+    {
+        var number = call.Number;
+        var (a, b) = ((uint)call.Arguments[0], (uint)call.Arguments[1]);
+        if (number == _calls.close)
+        {
+            _descriptors.ForgetNumbers(a, a);
+        }
+        else if (number == _calls.dup2 || number == _calls.dup3)
+        {
+            _descriptors.ForgetNumbers(b, b);
+        }
+        else if (number == _calls.close_range)
+        {
+            _descriptors.ForgetNumbers(a, b);
+        }
+        else if (number == _calls.execve || number == _calls.execveat)
+        {
+            _descriptors.ForgetNumbers(process);
+        }
+        else
+        {
+            return false;
+        }
+
+        return true;
     }
 
     private void Ioctl(in SeccompCall call, ForeignProcess process)
@@ -232,7 +265,7 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
     private TracingKernel? Calls(ForeignProcess process, SimulatedFile file) => Trace?.Of(process, file);
 
     private SimulatedFile? FileOf(in SeccompCall call, ForeignProcess process, int descriptor) =>
-        _descriptors.Get(process, descriptor) ?? (_mappings.GiveBack(_listener, call.Id, process, descriptor) ? _descriptors.Get(process, descriptor) : null);
+        _descriptors.Get(process, descriptor) ?? (_mappings.GiveBack(_listener, call.Id, process, descriptor) ? _descriptors.GetInstalled(process, descriptor) : null);
 
     // struct vfio_region_info: the offset is its last field.
     private static void BiasRegion(ForeignProcess process, ulong argument)

@@ -9,7 +9,8 @@ namespace IommuFd.HwSim.Foreign;
 /// <remarks>
 /// Looked at: every open, because only its path tells; every ioctl of VFIO's and iommufd's type <c>';'</c>, whatever the descriptor; calls on a
 /// descriptor in the reserved range; pread, pwrite and mmap at an offset from <see cref="RegionBias"/> on; a short write to descriptor 1, because a shell's
-/// redirection moves a sysfs attribute there.
+/// redirection moves a sysfs attribute there; and what ends numbers of the range (close, close_range, dup2, dup3, and execve for close-on-exec), which the host
+/// then does.
 /// </remarks>
 internal static class SeccompFilter
 {
@@ -58,13 +59,14 @@ internal static class SeccompFilter
         }
 
         // "notify if the descriptor is in the range"; falls through otherwise.
-        Instruction[] reserved =
+        Instruction[] inRange(int argument) =>
         [
-            new(LoadWord, 0, 0, Low(0)),
+            new(LoadWord, 0, 0, Low(argument)),
             new(JumpGreaterOrEqual, 0, 2, (uint)firstDescriptor),
             new(JumpGreaterOrEqual, 1, 0, (uint)endDescriptor),
             new(Return, 0, 0, Notify),
         ];
+        var reserved = inRange(0);
         Instruction notify = new(Return, 0, 0, Notify);
         Instruction[] region(int argument) =>
             [.. reserved, new(LoadWord, 0, 0, High(argument)), new(JumpSet, 0, 1, (uint)(RegionBias >> 32)), notify];
@@ -91,10 +93,17 @@ internal static class SeccompFilter
         Block(calls.pread64, region(3));
         Block(calls.pwrite64, region(3));
         foreach (var number in (int[])[calls.read, calls.readv, calls.writev, calls.preadv, calls.pwritev, calls.fstat, calls.newfstatat, calls.statx,
-            calls.lseek, calls.ftruncate, calls.dup, calls.fcntl])
+            calls.lseek, calls.ftruncate, calls.dup, calls.fcntl, calls.close])
         {
             Block(number, reserved);
         }
+
+        // What ends a number: the host does it, but what is known of the number is forgotten first.
+        Block(calls.dup2, inRange(1));
+        Block(calls.dup3, inRange(1));
+        Block(calls.close_range, new(LoadWord, 0, 0, Low(1)), new(JumpGreaterOrEqual, 0, 1, (uint)firstDescriptor), notify);
+        Block(calls.execve, notify);
+        Block(calls.execveat, notify);
 
         program.Add(new(Return, 0, 0, Allow));
         return [.. program];

@@ -37,7 +37,13 @@ internal sealed record SystemCalls
     public int lseek { get; private init; }
     public int ftruncate { get; private init; }
     public int dup { get; private init; }
+    public int dup2 { get; private init; }
+    public int dup3 { get; private init; }
     public int fcntl { get; private init; }
+    public int close { get; private init; }
+    public int close_range { get; private init; } = 436;
+    public int execve { get; private init; }
+    public int execveat { get; private init; }
 #pragma warning restore
 
     /// <summary>x86-64.</summary>
@@ -45,7 +51,7 @@ internal sealed record SystemCalls
     {
         Architecture = 0xC000003E,
         read = 0, write = 1, open = 2, fstat = 5, lseek = 8, mmap = 9, ioctl = 16, pread64 = 17, pwrite64 = 18, readv = 19, writev = 20,
-        dup = 32, fcntl = 72, ftruncate = 77, creat = 85, openat = 257, newfstatat = 262, preadv = 295, pwritev = 296, statx = 332,
+        close = 3, dup = 32, dup2 = 33, dup3 = 292, execve = 59, execveat = 322, fcntl = 72, ftruncate = 77, creat = 85, openat = 257, newfstatat = 262, preadv = 295, pwritev = 296, statx = 332,
     };
 
     /// <summary>arm64.</summary>
@@ -53,6 +59,6 @@ internal sealed record SystemCalls
     {
         Architecture = 0xC00000B7,
         read = 63, write = 64, open = -1, fstat = 80, lseek = 62, mmap = 222, ioctl = 29, pread64 = 67, pwrite64 = 68, readv = 65, writev = 66,
-        dup = 23, fcntl = 25, ftruncate = 46, creat = -1, openat = 56, newfstatat = 79, preadv = 69, pwritev = 70, statx = 291,
+        close = 57, dup = 23, dup2 = -1, dup3 = 24, execve = 221, execveat = 281, fcntl = 25, ftruncate = 46, creat = -1, openat = 56, newfstatat = 79, preadv = 69, pwritev = 70, statx = 291,
     };
 }

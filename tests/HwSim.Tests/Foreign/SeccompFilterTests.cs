@@ -62,7 +62,7 @@ public sealed class SeccompFilterTests
     {
         SystemCalls calls = Calls(architecture);
         int[] numbers = [calls.read, calls.readv, calls.write, calls.writev, calls.preadv, calls.pwritev, calls.pread64, calls.pwrite64, calls.fstat, calls.newfstatat, calls.statx,
-            calls.lseek, calls.ftruncate, calls.dup, calls.fcntl];
+            calls.lseek, calls.ftruncate, calls.dup, calls.fcntl, calls.close];
         Assert.All(numbers, number =>
         {
             Assert.Equal(Notify, Run(architecture, number, First, 0x1000, 64));
@@ -70,6 +70,22 @@ public sealed class SeccompFilterTests
             Assert.Equal(Allow, Run(architecture, number, First - 1, 0x1000, 64));
             Assert.Equal(Allow, Run(architecture, number, End, 0x1000, 64));
         });
+    }
+
+    [Theory]
+    [MemberData(nameof(Architectures))]
+    public void What_ends_a_number_of_the_reserved_range_is_looked_at(string architecture)
+    {
+        SystemCalls calls = Calls(architecture);
+        Assert.All((int[])[calls.dup2, calls.dup3], number =>
+        {
+            Assert.Equal(number < 0 ? Allow : Notify, Run(architecture, number, 5, First));
+            Assert.Equal(Allow, Run(architecture, number, First, 5));
+        });
+        Assert.Equal(Notify, Run(architecture, calls.close_range, 3, uint.MaxValue));
+        Assert.Equal(Allow, Run(architecture, calls.close_range, 3, First - 1));
+        Assert.Equal(Notify, Run(architecture, calls.execve, 0x1000));
+        Assert.Equal(Notify, Run(architecture, calls.execveat, 5, 0x1000));
     }
 
     [Theory]
