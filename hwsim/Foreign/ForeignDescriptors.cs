@@ -12,8 +12,7 @@ namespace IommuFd.HwSim.Foreign;
 /// </summary>
 /// <remarks>
 /// Numbers are given from a reserved range at the top of RLIMIT_NOFILE, where the filter recognises them by number. Closing is noticed at the next call that
-/// is served, which is before the program can see that it was not. Asking the host what a number leads to takes 3 us; a number that was installed here needs no
-/// question until a call that could end it.
+/// is served, which is before the program can see that it was not.
 /// </remarks>
 internal sealed unsafe class ForeignDescriptors : IDisposable
 {
@@ -22,9 +21,9 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
 
     private readonly Lock _gate = new();
     private readonly Lock _draining = new();
-    private readonly Dictionary<ulong, Entry> _byInode = [];
-    private readonly Dictionary<int, Entry> _byOurEnd = [];
-    private readonly Dictionary<int, (ForeignProcess Process, Entry Entry)> _byNumber = []; // each number as it was installed last
+    private readonly Dictionary<ulong, ForeignDescriptor> _byInode = [];
+    private readonly Dictionary<int, ForeignDescriptor> _byOurEnd = [];
+    private readonly ForeignNumbers _numbers;
     private readonly ThreadLocal<ServedCall> _served = new();
     private readonly int _hangups = Libc.EpollCreate(Libc.EPOLL_CLOEXEC);
     private readonly int _first;
@@ -32,9 +31,10 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
     private readonly LinuxKernel _real = new();
     private int _next;
 
-    /// <summary>Files get numbers from <paramref name="first"/> up to, but not including, <paramref name="end"/>.</summary>
-    public ForeignDescriptors(int first, int end)
+    /// <summary>Files get numbers from <paramref name="first"/> up to, but not including, <paramref name="end"/>, which <paramref name="numbers"/> then knows.</summary>
+    public ForeignDescriptors(int first, int end, ForeignNumbers numbers)
     {
+        _numbers = numbers;
         _first = first;
         _end = end;
         _next = first;
@@ -60,7 +60,7 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
             return rc;
         }
 
-        var entry = new Entry(file, process, pair[0], InodeOf(pair[1])) { Status = status };
+        var entry = new ForeignDescriptor(file, process, pair[0], InodeOf(pair[1])) { Status = status };
         if (file.HasReadiness)
         {
             file.ReadinessChanged = entry.SetReadable;
@@ -81,17 +81,13 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
 
         // The program's end must be nowhere but in the program, or it would never hang up.
         _ = Libc.Close(pair[1]);
-        entry.Number = rc;
-        if (rc >= 0)
-        {
-            Remember(process, rc, entry);
-        }
-        else
+        if (rc < 0)
         {
             Forget(entry);
             return rc;
         }
 
+        _numbers.Set(process, rc, entry);
         _ = _real.EpollControl(_hangups, Libc.EPOLL_CTL_ADD, entry.OurEnd, 0, (ulong)entry.OurEnd);
         if (answer)
         {
@@ -123,74 +119,22 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
     }
 
     /// <summary>The simulated file behind a number of a process, with a reference taken; null when it is the host's or closed.</summary>
-    public SimulatedFile? Get(ForeignProcess process, int descriptor)
-    {
-        lock (_gate)
-        {
-            if (_byNumber.TryGetValue(descriptor, out var known) && known.Process == process)
-            {
-                return known.Entry.File.TryGet() ? known.Entry.File : null;
-            }
-        }
-
-        return Find(process, descriptor) is { } entry && entry.File.TryGet() ? entry.File : null;
-    }
+    public SimulatedFile? Get(ForeignProcess process, int descriptor) =>
+        (_numbers.Get(process, descriptor) ?? Find(process, descriptor)) is { } entry && entry.File.TryGet() ? entry.File : null;
 
     /// <summary><see cref="Get"/> of a number that was installed again while this call is served.</summary>
     public SimulatedFile? GetInstalled(ForeignProcess process, int descriptor)
     {
         if (Find(process, descriptor) is { } entry)
         {
-            Remember(process, descriptor, entry);
+            _numbers.Set(process, descriptor, entry);
         }
 
         return Get(process, descriptor);
     }
 
-    /// <summary>Before the host does what can end these numbers, in whichever process: tables of descriptors can be shared.</summary>
-    public void ForgetNumbers(uint first, uint last)
-    {
-        lock (_gate)
-        {
-            if (first == last)
-            {
-                _byNumber.Remove((int)first);
-                return;
-            }
-
-            foreach (var number in _byNumber.Keys.Where(number => (uint)number >= first && (uint)number <= last).ToArray())
-            {
-                _byNumber.Remove(number);
-            }
-        }
-    }
-
-    /// <summary>Before a process executes another program.</summary>
-    public void ForgetNumbers(ForeignProcess process)
-    {
-        lock (_gate)
-        {
-            foreach (var number in _byNumber.Where(pair => pair.Value.Process == process).Select(static pair => pair.Key).ToArray())
-            {
-                _byNumber.Remove(number);
-            }
-        }
-    }
-
-    private void Remember(ForeignProcess process, int number, Entry entry)
-    {
-        lock (_gate)
-        {
-            if (_byOurEnd.GetValueOrDefault(entry.OurEnd) == entry)
-            {
-                _byNumber[number] = (process, entry);
-                entry.Numbers.Add(number);
-            }
-        }
-    }
-
     // Asks the host.
-    private Entry? Find(ForeignProcess process, int descriptor)
+    private ForeignDescriptor? Find(ForeignProcess process, int descriptor)
     {
         const int Room = 40;
         var text = stackalloc byte[Room];
@@ -219,7 +163,7 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
     /// <summary>After a read of an event queue that emptied it: takes back the byte that made the descriptor readable.</summary>
     public void TakeBackReadiness(ForeignProcess process, int descriptor, SimulatedFile file)
     {
-        Entry? entry;
+        ForeignDescriptor? entry;
         lock (_gate)
         {
             entry = _byInode.Values.FirstOrDefault(e => e.File == file);
@@ -252,13 +196,13 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
     {
         const int Room = 64;
         var ready = stackalloc EpollReady[Room];
-        var closed = new List<Entry>();
+        var closed = new List<ForeignDescriptor>();
         int count;
         while ((count = _real.EpollWait(_hangups, (nint)ready, Room, 0)) > 0)
         {
             for (var i = 0; i < count; i++)
             {
-                Entry? entry;
+                ForeignDescriptor? entry;
                 lock (_gate)
                 {
                     _ = _byOurEnd.TryGetValue((int)ready[i].Token, out entry);
@@ -283,7 +227,7 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
             }
         }
 
-        closed.ForEach(entry => Closing?.Invoke(entry.File, entry.Opener, entry.Number));
+        closed.ForEach(entry => Closing?.Invoke(entry.File, entry.Opener, entry.Numbers[0]));
         closed.ForEach(static entry => entry.File.Put());
     }
 
@@ -299,7 +243,7 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        Entry[] entries;
+        ForeignDescriptor[] entries;
         lock (_gate)
         {
             entries = [.. _byInode.Values];
@@ -317,7 +261,7 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
         _served.Dispose();
     }
 
-    private bool Forget(Entry entry)
+    private bool Forget(ForeignDescriptor entry)
     {
         lock (_gate)
         {
@@ -327,15 +271,9 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
             }
 
             _byInode.Remove(entry.Inode);
-            foreach (var number in entry.Numbers)
-            {
-                if (_byNumber.TryGetValue(number, out var known) && known.Entry == entry)
-                {
-                    _byNumber.Remove(number);
-                }
-            }
         }
 
+        _numbers.Forget(entry);
         entry.File.ReadinessChanged = null;
         _ = Libc.Close(entry.OurEnd);
         return true;
@@ -364,42 +302,4 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
     }
 
     private readonly record struct ServedCall(SeccompListener Listener, ulong Call);
-
-    private sealed class Entry(SimulatedFile file, ForeignProcess opener, int ourEnd, ulong inode)
-    {
-        private bool _hasByte;
-        private bool _isReadable;
-
-        public SimulatedFile File => file;
-
-        /// <summary>The number it was given first.</summary>
-        public int Number { get; set; }
-
-        /// <summary>The numbers that it was installed as.</summary>
-        public List<int> Numbers { get; } = [];
-
-        public PathStatus? Status { get; init; }
-
-        public ForeignProcess Opener => opener;
-
-        public int OurEnd => ourEnd;
-
-        public ulong Inode => inode;
-
-        /// <summary>Nothing is queued any more, but the byte is still in the socket.</summary>
-        public bool MustDrain => _hasByte && !_isReadable;
-
-        // A byte in the socket makes the program's end readable; the program never gets it, for its reads are served here.
-        public void SetReadable(bool readable)
-        {
-            _isReadable = readable;
-            if (readable && !_hasByte)
-            {
-                byte signal = 1;
-                _hasByte = Libc.Write(ourEnd, (nint)(&signal), 1) == 1;
-            }
-        }
-
-        public void Drained() => _hasByte = false;
-    }
 }

@@ -125,7 +125,7 @@ internal sealed unsafe partial class ForeignSupervisor
         var rc = file.MapSource((nuint)call.Arguments[1], (int)call.Arguments[2], (int)call.Arguments[3], (long)call.Arguments[5] & ~SeccompFilter.RegionBias, out var memory);
         if (rc == 0)
         {
-            _descriptors.ForgetNumbers((uint)descriptor, (uint)descriptor);
+            _numbers.Forget((uint)descriptor, (uint)descriptor);
             rc = _mappings.Lend(_listener, call.Id, process, descriptor, file.ForMapping((long)call.Arguments[5] & ~SeccompFilter.RegionBias), memory);
         }
 

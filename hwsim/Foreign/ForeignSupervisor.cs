@@ -30,7 +30,8 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
     private readonly ForeignMemory?[] _memories = new ForeignMemory?[ForeignMemory.MostNumber + 1];
     private readonly Lock _gate = new();
     private readonly int _first;
-    private int _numbers;
+    private readonly ForeignNumbers _numbers = new();
+    private int _lastProcess;
     private volatile bool _stopped;
 
     /// <summary>Serves calls of <paramref name="listener"/>.</summary>
@@ -41,7 +42,7 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         _listener = listener;
         _view = view;
         _first = first;
-        _descriptors = new ForeignDescriptors(first, end) { Closing = OnClosing };
+        _descriptors = new ForeignDescriptors(first, end, _numbers) { Closing = OnClosing };
         machine.Memory.Remote = this;
     }
 
@@ -209,19 +210,19 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         var (a, b) = ((uint)call.Arguments[0], (uint)call.Arguments[1]);
         if (number == _calls.close)
         {
-            _descriptors.ForgetNumbers(a, a);
+            _numbers.Forget(a, a);
         }
         else if (number == _calls.dup2 || number == _calls.dup3)
         {
-            _descriptors.ForgetNumbers(b, b);
+            _numbers.Forget(b, b);
         }
         else if (number == _calls.close_range)
         {
-            _descriptors.ForgetNumbers(a, b);
+            _numbers.Forget(a, b);
         }
         else if (number == _calls.execve || number == _calls.execveat)
         {
-            _descriptors.ForgetNumbers(process);
+            _numbers.Forget(process);
         }
         else
         {
@@ -315,11 +316,11 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
                     _users[uid] = user = new SimulatedUser(uid);
                 }
 
-                process = new ForeignProcess(id, ++_numbers & ForeignMemory.MostNumber, user, _descriptors, _files)
+                process = new ForeignProcess(id, ++_lastProcess & ForeignMemory.MostNumber, user, _descriptors, _files)
                 {
                     HasAllCapabilities = isOwn && hostUser != 0 && _machine.User.Privileged,
                 };
-                _memories[_numbers & ForeignMemory.MostNumber] = process.Memory;
+                _memories[_lastProcess & ForeignMemory.MostNumber] = process.Memory;
                 _processes[id] = process;
                 Attach(process);
             }
