@@ -7,6 +7,9 @@ public interface IPageSource
     /// <summary>The process whose memory this is, or that mapped the file: it pays for pinned pages.</summary>
     SimulatedProcess Process { get; }
 
+    /// <summary>The process's memory, when the pages are its own; null for a file's.</summary>
+    IUserMemory? User => null;
+
     /// <summary>
     /// pin_user_pages: makes the pages of [<paramref name="address"/>, + <paramref name="length"/>) present and keeps them reachable through
     /// <see cref="HostAddress"/> until <see cref="Unpin"/>.
@@ -33,6 +36,8 @@ public interface IPageSource
 /// </summary>
 public unsafe interface IUserMemory : IPageSource
 {
+    IUserMemory IPageSource.User => this;
+
     /// <summary>copy_from_user: all of <paramref name="length"/> bytes at user <paramref name="address"/>, or -EFAULT.</summary>
     int CopyFrom(ulong address, void* destination, nuint length);
 

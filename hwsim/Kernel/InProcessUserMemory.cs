@@ -5,19 +5,20 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The memory of this very process. A range is touched directly only when it is known to be mapped; anything else goes through process_vm_readv and
+/// The memory of this very process. A range is touched directly only where it is known to be mapped; anything else goes through process_vm_readv and
 /// process_vm_writev on ourselves, which answer EFAULT where a direct access would kill the process.
 /// </summary>
 /// <remarks>
-/// Known to be mapped are anonymous mappings that were made through the seam and the calling thread's stack a little above the present frame, where the
-/// argument structs of typed callers live. A device reaches what is not known by copies too (<see cref="OwnMemory"/>): memory that was freed, protected or never there
-/// is a reported DMA error. Memory that is unmapped through the seam while it is pinned stays until it is unpinned, and devices reach it, as pages stay on Linux;
-/// the process gets -EFAULT for it from the simulated kernel, but its own accesses do not fault before that. Does not model: known memory that is unmapped or protected
-/// behind the seam's back while it is pinned (a device's access to it ends the process, as the process's own would), and pages that madvise(2) replaces while they
-/// are pinned (a device then reaches the new ones).
+/// Known to be mapped are anonymous mappings that were made through the seam and the calling thread's stack a little above the present frame, where the argument
+/// structs of typed callers live. The former are shared memory, whatever the program asked for, so that the simulator maps them a second time for devices
+/// (<see cref="PageAlias"/>): pinned pages stay as they are when the program unmaps or protects them, through the seam or behind its back. A device reaches what is not known
+/// by copies (<see cref="OwnMemory"/>). Does not model: pages of unknown memory (malloc, the managed heap, private mappings of files) that stay for a device when the
+/// program frees them, because nothing can hold a private page but its mapping: the device's access is a reported DMA error; unknown pages that madvise(2) or mmap(2)
+/// replaces while they are pinned (a device then reaches the new ones); memory that is mapped behind the seam's back at an address where known memory was unmapped behind
+/// it too (the known memory is still meant); copy on write after fork(2) for known memory.
 /// </remarks>
 /// <param name="process">The process, which is the caller of every ioctl.</param>
-// SAFETY (whole class): a pointer is dereferenced here only inside a known range; every other access is made by the host's kernel.
+// SAFETY (whole class): a pointer is dereferenced here only on the stack or in an alias that is held; every other access is made by the host's kernel.
 public sealed unsafe partial class InProcessUserMemory(SimulatedProcess process) : IUserMemory
 {
     // Two frames of the seam lie below the caller's; a stack's first 16 KiB hold the runtime's own frames, so this much above us is always there.
@@ -31,12 +32,12 @@ public sealed unsafe partial class InProcessUserMemory(SimulatedProcess process)
     private GuardedPages? _guarded;
     private GuardedPages? _guardedWithDevices;
 
-    private readonly record struct Range(ulong First, ulong Last);
+    private readonly record struct Range(ulong First, ulong Last, PageAlias? Alias = null);
 
     /// <inheritdoc/>
     public SimulatedProcess Process { get; } = process;
 
-    /// <summary>An anonymous readable and writable mapping was made through the seam.</summary>
+    /// <summary>An anonymous, shared, readable and writable mapping was made through the seam.</summary>
     public void AddMapping(nint address, nuint length) => Add(ref _known, address, length);
 
     /// <summary>A device's registers or memory were mapped through the seam: no pages that could be pinned (VM_PFNMAP).</summary>
@@ -53,41 +54,55 @@ public sealed unsafe partial class InProcessUserMemory(SimulatedProcess process)
         lock (_gate)
         {
             Range range = new((ulong)address, (ulong)address + length - 1);
+            Range[] before = _known;
             Remove(ref _known, range);
             Remove(ref _devices, range);
-            Remove(ref _freed, range);
+            GiveUpAliases(before, range);
         }
     }
 
     /// <inheritdoc/>
     public int CopyFrom(ulong address, void* destination, nuint length)
     {
-        if (IsKnown(address, length))
+        if (IsOnStack(address, length))
         {
             Unsafe.CopyBlockUnaligned(destination, (void*)address, (uint)length);
             return 0;
         }
 
-        return Transfer(Libc.SYS_process_vm_readv, address, destination, length);
+        if (Hold(address, length) is not { } alias)
+        {
+            return Transfer(Libc.SYS_process_vm_readv, address, destination, length);
+        }
+
+        Unsafe.CopyBlockUnaligned(destination, alias.At(address), (uint)length);
+        alias.Release(1);
+        return 0;
     }
 
     /// <inheritdoc/>
     public int CopyTo(ulong address, void* source, nuint length)
     {
-        if (IsKnown(address, length))
+        if (IsOnStack(address, length))
         {
             Unsafe.CopyBlockUnaligned((void*)address, source, (uint)length);
             return 0;
         }
 
-        return Transfer(Libc.SYS_process_vm_writev, address, source, length);
+        if (Hold(address, length) is not { } alias)
+        {
+            return Transfer(Libc.SYS_process_vm_writev, address, source, length);
+        }
+
+        Unsafe.CopyBlockUnaligned(alias.At(address), source, (uint)length);
+        alias.Release(1);
+        return 0;
     }
 
     /// <inheritdoc/>
     public IPageSource PagesAt(ulong address, ulong length, bool withDevices) =>
-        IsMapped(address, length) ? this
-        : withDevices ? _guardedWithDevices ??= new GuardedPages(this, withDevices: true)
-        : _guarded ??= new GuardedPages(this, withDevices: false);
+        AliasOf(address, length)
+        ?? (IPageSource)(withDevices ? _guardedWithDevices ??= new GuardedPages(this, withDevices: true) : _guarded ??= new GuardedPages(this, withDevices: false));
 
     /// <inheritdoc/>
     public int Pin(ulong address, ulong length, bool writable) => Pin(address, length, writable, withDevices: false);
@@ -101,9 +116,7 @@ public sealed unsafe partial class InProcessUserMemory(SimulatedProcess process)
     public nint HostAddress(ulong address, ref ulong length) => (nint)address;
 
     private int Pin(ulong address, ulong length, bool writable, bool withDevices) =>
-        IsMapped(address, length) ? 0
-        : IsFreed(address, length) || (!withDevices && Touches(_devices, address, length)) ? -Errno.EFAULT
-        : Populate(address, length, writable);
+        !withDevices && Touches(_devices, address, length) ? -Errno.EFAULT : Populate(address, length, writable);
 
     private static bool Touches(Range[] ranges, ulong address, ulong length) =>
         ranges.Length != 0 && Array.Exists(ranges, range => range.First < address + length && range.Last >= address);
@@ -178,45 +191,14 @@ public sealed unsafe partial class InProcessUserMemory(SimulatedProcess process)
     }
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private bool IsKnown(ulong address, nuint length)
+    private static bool IsOnStack(ulong address, nuint length)
     {
         byte frame;
-        return (address - (ulong)&frame < StackReach && length <= StackReach) || (length < int.MaxValue && IsMapped(address, length));
+        return address - (ulong)&frame < StackReach && length <= StackReach;
     }
 
-    private bool IsMapped(ulong address, ulong length)
+    private static int Transfer(nint call, ulong address, void* local, nuint length)
     {
-        var known = _known;
-        var at = FirstAfter(known, address) - 1;
-        if (at < 0)
-        {
-            return false;
-        }
-
-        // Neighbouring mappings count as one.
-        for (var last = address + length - 1; last >= address; at++)
-        {
-            if (known[at].Last >= last)
-            {
-                return true;
-            }
-
-            if (known[at].Last < address || at + 1 == known.Length || known[at + 1].First != known[at].Last + 1)
-            {
-                return false;
-            }
-        }
-
-        return false;
-    }
-
-    private int Transfer(nint call, ulong address, void* local, nuint length)
-    {
-        if (IsFreed(address, length))
-        {
-            return -Errno.EFAULT;
-        }
-
         for (nuint done = 0; done < length;)
         {
             var here = new Libc.IoVector { Base = (byte*)local + done, Length = length - done };

@@ -93,7 +93,7 @@ internal sealed unsafe class SimulatedKernel : IKernel
     }
 
     /// <summary>The machine is gone: what was unmapped while it was pinned is given back.</summary>
-    internal void FreePinned() => _known.Sweep(null, _real.Munmap);
+    internal void FreePinned() => _known.FreeAliases();
 
     /// <inheritdoc/>
     public int Close(int fd) => _table.Has(fd) ? _table.Close(fd) : _table.WasClosedAtTheEnd(fd) ? -Errno.EBADF : _real.Close(fd);
@@ -132,12 +132,19 @@ internal sealed unsafe class SimulatedKernel : IKernel
             return result;
         }
 
+        const int readWrite = Libc.PROT_READ | Libc.PROT_WRITE;
+        bool isKnown = (flags & (Libc.MAP_ANONYMOUS | Libc.MAP_GROWSDOWN)) == Libc.MAP_ANONYMOUS && (protection & readWrite) == readWrite;
+        if (isKnown)
+        {
+            // Shared, so that devices can have a mapping of their own (PageAlias).
+            flags = (flags & ~Libc.MAP_PRIVATE) | Libc.MAP_SHARED;
+        }
+
         result = _real.Mmap(address, length, protection, flags, fd, offset);
         if (!Failed(result))
         {
-            const int readWrite = Libc.PROT_READ | Libc.PROT_WRITE;
             Forget(result, length);
-            if ((flags & Libc.MAP_ANONYMOUS) != 0 && (protection & readWrite) == readWrite)
+            if (isKnown)
             {
                 _known.AddMapping(result, length);
             }
@@ -149,7 +156,13 @@ internal sealed unsafe class SimulatedKernel : IKernel
     /// <inheritdoc/>
     public int Munmap(nint address, nuint length)
     {
-        int result = _known.Unmap(address, length, _memory, _real.Munmap);
+        // Forgotten first: as soon as it is unmapped, another thread may be given the addresses.
+        if (address % 4096 == 0)
+        {
+            _known.RemoveMapping(address, length);
+        }
+
+        int result = _real.Munmap(address, length);
         if (result == 0)
         {
             _mappings.Remove(address, length);
@@ -159,7 +172,13 @@ internal sealed unsafe class SimulatedKernel : IKernel
     }
 
     /// <inheritdoc/>
-    public int Madvise(nint address, nuint length, int advice) => _real.Madvise(address, length, advice);
+    public int Madvise(nint address, nuint length, int advice)
+    {
+        // Shared pages would only leave the page table: new ones in their place, and devices keep the old, as on Linux.
+        return advice == Libc.MADV_DONTNEED && _known.IsKnown((ulong)address, length)
+            ? (int)nint.Min(0, Mmap(address, length, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED | Libc.MAP_ANONYMOUS | Libc.MAP_FIXED, -1, 0))
+            : _real.Madvise(address, length, advice);
+    }
 
     /// <inheritdoc/>
     public int Mbind(nint address, nuint length, int node) => _real.Mbind(address, length, node);

@@ -213,7 +213,7 @@ internal sealed unsafe partial class IoPagetable
             return -Errno.EINVAL;
         }
 
-        if (pages.Source is IUserMemory user)
+        if (pages.Source.User is { } user)
         {
             var copied = write ? user.CopyTo(pages.Address + startByte, data, (nuint)length) : user.CopyFrom(pages.Address + startByte, data, (nuint)length);
             if (copied == 0 || pages.PinnedPages == 0)

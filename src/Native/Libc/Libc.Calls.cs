@@ -7,7 +7,7 @@ public static unsafe partial class Libc
 {
     private const string Name = "libc";
 
-    // ioctl, open, fcntl and syscall are variadic in C. On the supported Linux ABIs an integer argument travels in the same register either way.
+    // ioctl, open, fcntl, mremap and syscall are variadic in C. On the supported Linux ABIs an integer argument travels in the same register either way.
     [LibraryImport(Name, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int Open(string path, int flags, int mode);
 
@@ -22,6 +22,12 @@ public static unsafe partial class Libc
 
     [LibraryImport(Name, EntryPoint = "munmap", SetLastError = true)]
     internal static partial int Munmap(nint address, nuint length);
+
+    [LibraryImport(Name, EntryPoint = "mremap", SetLastError = true)]
+    internal static partial nint Mremap(nint address, nuint oldLength, nuint length, int flags, nint newAddress);
+
+    [LibraryImport(Name, EntryPoint = "msync", SetLastError = true)]
+    internal static partial int Msync(nint address, nuint length, int flags);
 
     [LibraryImport(Name, EntryPoint = "madvise", SetLastError = true)]
     internal static partial int Madvise(nint address, nuint length, int advice);

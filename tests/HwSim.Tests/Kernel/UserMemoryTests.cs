@@ -69,17 +69,64 @@ public sealed unsafe partial class UserMemoryTests : IDisposable
     }
 
     [Fact]
-    public void It_is_given_back_when_the_device_has_it_no_more()
+    public void Memory_that_is_unmapped_behind_the_seam_stays_for_the_device_too()
+    {
+        nint memory = _c.Pages(2);
+        *(ulong*)memory = Mark;
+        Map(memory, 2 * Page);
+        Ok(s_real.Kernel.Munmap(memory, (nuint)(2 * Page)));
+        _c.Dma(_device, Iova, Page, toMemory: false);
+        Assert.Equal(DmaStatus.Success, LastDma);
+        _c.Dma(_device, Iova + Page, Page, toMemory: true);
+        Assert.Equal(DmaStatus.Success, LastDma);
+
+        Assert.Equal(Mark, Read(Iova + Page));
+        ulong iova = 0x2000_0000;
+        Assert.Equal(-EFAULT, _c.Map(_iommufd, _ioas, memory, Page, ref iova));
+        Ok(_c.Unmap(_iommufd, _ioas, Iova, 2 * Page, out _));
+        Assert.Equal(0UL, _host.Process.PinnedPages.Pages);
+    }
+
+    [Fact]
+    public void Memory_that_is_protected_while_it_is_mapped_stays_for_the_device()
     {
         nint memory = _c.Pages(1);
         *(ulong*)memory = Mark;
         Map(memory, Page);
+        Protect(memory, Libc.PROT_NONE);
+        Assert.Equal(Mark, Read(Iova));
+        _c.Dma(_device, Iova, Page, toMemory: true);
+        Assert.Equal(DmaStatus.Success, LastDma);
         Ok(_c.Kernel.Munmap(memory, (nuint)Page));
-        Assert.True(HasMark(memory));
-        Ok(_c.Unmap(_iommufd, _ioas, Iova, Page, out _));
-        Ok(_c.Kernel.Munmap(_c.Pages(1), (nuint)Page));
-        Assert.False(HasMark(memory));
-        Assert.Equal(0UL, _host.Process.PinnedPages.Pages);
+    }
+
+    [Fact]
+    public void Memory_that_was_unmapped_behind_the_seam_ends_no_call_either()
+    {
+        nint memory = _c.Pages(1);
+        new Span<byte>((void*)memory, (int)Page).Clear();
+        *(uint*)memory = (uint)sizeof(iommu_ioas_alloc);
+        Ok(_c.Kernel.Ioctl(_iommufd, IommuFd.Native.Uapi.Iommufd.IOMMU_IOAS_ALLOC, memory));
+        Ok(s_real.Kernel.Munmap(memory, (nuint)Page));
+        Ok(_c.Kernel.Ioctl(_iommufd, IommuFd.Native.Uapi.Iommufd.IOMMU_IOAS_ALLOC, memory));
+        Ok(_c.Kernel.Munmap(memory, (nuint)Page));
+        Assert.Equal(-EFAULT, _c.Kernel.Ioctl(_iommufd, IommuFd.Native.Uapi.Iommufd.IOMMU_IOAS_ALLOC, memory));
+    }
+
+    [Fact]
+    public void Pages_that_MADV_DONTNEED_drops_stay_for_the_device_and_the_process_reads_zeros()
+    {
+        nint memory = _c.Pages(2);
+        ((ulong*)memory)[0] = ((ulong*)memory)[512] = Mark;
+        Map(memory, 2 * Page);
+        Ok(_c.Kernel.Madvise(memory, (nuint)Page, Libc.MADV_DONTNEED));
+        Assert.Equal(0UL, ((ulong*)memory)[0]);
+        Assert.Equal(Mark, ((ulong*)memory)[512]);
+        Assert.Equal(Mark, Read(Iova));
+        ulong iova = 0x2000_0000;
+        Ok(_c.Map(_iommufd, _ioas, memory, 2 * Page, ref iova, 7));
+        Assert.Equal(0UL, Read(iova));
+        Assert.Equal(Mark, Read(iova + Page));
     }
 
     [Fact]
@@ -180,11 +227,20 @@ public sealed unsafe partial class UserMemoryTests : IDisposable
     [LibraryImport("libc", EntryPoint = "mprotect")]
     private static partial int Mprotect(nint address, nuint length, int protection);
 
-    // The address may have been given to another thread's memory by now.
-    private bool HasMark(nint memory)
+    // The edu reads the page, and writes it to a page of its own.
+    private ulong Read(ulong iova)
     {
-        ulong word;
-        return new InProcessUserMemory(_host.Process).CopyFrom((ulong)memory, &word, 8) == 0 && word == Mark;
+        const ulong there = 0x7000_0000;
+        nint copy = _c.Pages(1);
+        ulong at = there;
+        Ok(_c.Map(_iommufd, _ioas, copy, Page, ref at));
+        _c.Dma(_device, iova, Page, toMemory: false);
+        _c.Dma(_device, there, Page, toMemory: true);
+        Assert.Equal(DmaStatus.Success, LastDma);
+        ulong value = *(ulong*)copy;
+        Ok(_c.Unmap(_iommufd, _ioas, there, Page, out _));
+        Ok(_c.Kernel.Munmap(copy, (nuint)Page));
+        return value;
     }
 
     private void Map(nint memory, ulong length)

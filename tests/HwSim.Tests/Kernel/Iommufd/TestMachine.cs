@@ -89,7 +89,7 @@ internal sealed unsafe class TestMachine : IDisposable
     /// <summary>Anonymous memory that the seam knows.</summary>
     public nint Mmap(nuint length)
     {
-        var address = new LinuxHost().Kernel.Mmap(0, length, 3, 0x22, -1, 0);
+        var address = new LinuxHost().Kernel.Mmap(0, length, 3, 0x21, -1, 0);
         User.AddMapping(address, length);
         return address;
     }
