@@ -57,22 +57,7 @@ internal sealed unsafe class PageAlias : IPageSource
     public void* At(ulong address) => (byte*)_host + (address - _first);
 
     /// <inheritdoc/>
-    public int Pin(ulong address, ulong length, bool writable)
-    {
-        if (!Hold((long)(length / 4096)))
-        {
-            return -Errno.EFAULT;
-        }
-
-        // Asked only whether all of it is mapped.
-        if (Libc.Msync((nint)address, (nuint)length, Libc.MS_ASYNC) == 0)
-        {
-            return 0;
-        }
-
-        Release((long)(length / 4096));
-        return -Errno.EFAULT;
-    }
+    public int Pin(ulong address, ulong length, bool writable) => Hold((long)(length / 4096)) ? 0 : -Errno.EFAULT;
 
     /// <inheritdoc/>
     public void Unpin(ulong address, ulong length) => Release((long)(length / 4096));

@@ -26,9 +26,6 @@ public static unsafe partial class Libc
     [LibraryImport(Name, EntryPoint = "mremap", SetLastError = true)]
     internal static partial nint Mremap(nint address, nuint oldLength, nuint length, int flags, nint newAddress);
 
-    [LibraryImport(Name, EntryPoint = "msync", SetLastError = true)]
-    internal static partial int Msync(nint address, nuint length, int flags);
-
     [LibraryImport(Name, EntryPoint = "madvise", SetLastError = true)]
     internal static partial int Madvise(nint address, nuint length, int advice);
 
