@@ -11,11 +11,12 @@ namespace IommuFd.HwSim.Kernel;
 /// <remarks>
 /// Known to be mapped are anonymous mappings that were made through the seam and the calling thread's stack a little above the present frame, where the argument
 /// structs of typed callers live. The former are shared memory, whatever the program asked for, so that the simulator maps them a second time for devices
-/// (<see cref="PageAlias"/>): pinned pages stay as they are when the program unmaps or protects them, through the seam or behind its back. A device reaches what is not known
-/// by copies (<see cref="OwnMemory"/>). Does not model: pages of unknown memory (malloc, the managed heap, private mappings of files) that stay for a device when the
-/// program frees them, because nothing can hold a private page but its mapping: the device's access is a reported DMA error; unknown pages that madvise(2) or mmap(2)
-/// replaces while they are pinned (a device then reaches the new ones); that known memory which the program unmapped behind the seam's back is -EFAULT for ioctls and new mappings (its old pages are
-/// meant, also when something else was mapped there behind it: to ask the host each time would double the time of a map); copy on write after fork(2) for known memory.
+/// (<see cref="PageAlias"/>): pinned pages stay as they are when the program unmaps or protects them, through the seam or behind its back. A device reaches what is
+/// not known by copies (<see cref="OwnMemory"/>).
+/// Does not model: pages of unknown memory (malloc, the managed heap, private mappings of files) that stay for a device when the program frees them, because nothing
+/// holds a private page but its mapping: the device's access is a reported DMA error. Unknown pages that madvise(2) or mmap(2) replaces while they are pinned: a device
+/// reaches the new ones. -EFAULT for known memory that was unmapped behind the seam's back: ioctls and new mappings mean its old pages, also when something else is
+/// there now, because asking the host would double the time of a map. Copy on write of known memory after fork(2).
 /// </remarks>
 /// <param name="process">The process, which is the caller of every ioctl.</param>
 // SAFETY (whole class): a pointer is dereferenced here only on the stack or in an alias that is held; every other access is made by the host's kernel.
