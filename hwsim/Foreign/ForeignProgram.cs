@@ -30,11 +30,16 @@ public sealed class ForeignProgram
     /// <summary>Gets one JSON object a line for each call on a file of the machine; not closed.</summary>
     public Stream? TraceRecord { get; init; }
 
-    /// <summary>Finds a program as execvp does.</summary>
-    /// <returns>Its file, or null.</returns>
+    /// <summary>Finds a program as execvp does: the first of its name on PATH that is executable.</summary>
+    /// <returns>Its file, or one that is not executable, or null.</returns>
     public static string? Find(string name) => name.Contains('/', StringComparison.Ordinal)
-        ? File.Exists(name) ? System.IO.Path.GetFullPath(name) : null
-        : (Environment.GetEnvironmentVariable("PATH") ?? "/usr/bin:/bin").Split(':').Select(folder => System.IO.Path.Combine(folder, name)).FirstOrDefault(File.Exists);
+        ? System.IO.Path.Exists(name) ? System.IO.Path.GetFullPath(name) : null
+        : (Environment.GetEnvironmentVariable("PATH") ?? "/usr/bin:/bin").Split(':')
+            .Select(folder => System.IO.Path.Combine(folder, name)).Where(File.Exists).OrderByDescending(IsExecutable).FirstOrDefault();
+
+    /// <summary>Whether anybody may execute it.</summary>
+    public static bool IsExecutable(string path) => !Directory.Exists(path)
+        && (File.GetUnixFileMode(path) & (UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute)) != 0;
 
     /// <summary>Runs the program to its end.</summary>
     /// <returns>Its exit status; 128 + N when signal N ended it.</returns>
@@ -57,8 +62,9 @@ public sealed class ForeignProgram
     /// <summary>The child's side: becomes the program.</summary>
     /// <param name="arguments">What was appended to <see cref="StubCommand"/>.</param>
     /// <returns>Only when it failed; the other side has been told why.</returns>
-    public static int RunStub(ReadOnlySpan<string> arguments) => arguments is [var socket, var first, var end, var path, ..]
-        && int.TryParse(socket, out var socketNumber) && int.TryParse(first, out var firstNumber) && int.TryParse(end, out var endNumber)
-        ? ForeignStub.Run(socketNumber, firstNumber, endNumber, path, [.. arguments[4..]])
+    public static int RunStub(ReadOnlySpan<string> arguments) => arguments is [var socket, var error, var first, var end, var path, ..]
+        && int.TryParse(socket, out var socketNumber) && int.TryParse(error, out var errorNumber)
+        && int.TryParse(first, out var firstNumber) && int.TryParse(end, out var endNumber)
+        ? ForeignStub.Run(socketNumber, errorNumber, firstNumber, endNumber, path, [.. arguments[5..]])
         : 127;
 }

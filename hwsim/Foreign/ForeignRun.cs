@@ -49,13 +49,13 @@ internal sealed unsafe class ForeignRun
         }
 
         _ = _kernel.Fcntl(pair[0], Libc.F_SETFD, 1);
-        using var stub = Process.Start(StartInfo(pair[1], first, end, path, arguments))!;
+        using var stub = Start(pair[1], first, end, path, arguments);
         _ = Libc.Close(pair[1]);
-        var view = Expect(pair[0], "view");
+        var view = Expect(pair[0], "view", stub);
         var mirror = new MachineView(Machine, view, Libc.EffectiveUserId() == 0);
         Send(pair[0], mirror.Populate());
-        _ = Expect(pair[0], "ready", descriptor: false);
-        var listener = Expect(pair[0], "listener");
+        _ = Expect(pair[0], "ready", stub, descriptor: false);
+        var listener = Expect(pair[0], "listener", stub);
         using var supervisor = new ForeignSupervisor(calls, Machine, new SeccompListener(listener), mirror, first, end);
         Serving?.Invoke(supervisor);
 
@@ -76,7 +76,7 @@ internal sealed unsafe class ForeignRun
         return stub.ExitCode;
     }
 
-    private ProcessStartInfo StartInfo(int socket, int first, int end, string path, IReadOnlyList<string> arguments)
+    private Process Start(int socket, int first, int end, string path, IReadOnlyList<string> arguments)
     {
         List<string> command = [];
         if (Libc.EffectiveUserId() != 0)
@@ -86,17 +86,30 @@ internal sealed unsafe class ForeignRun
         }
 
         command.AddRange(StubCommand);
-        command.AddRange([.. ((int[])[socket, first, end]).Select(static number => number.ToString(CultureInfo.InvariantCulture)), path, .. arguments]);
-        var info = new ProcessStartInfo(command[0]) { UseShellExecute = false };
+        // What unshare or the runtime complains of before the program begins is evidence for one sentence, not a line of its own.
+        var error = Libc.Fcntl(2, Libc.F_DUPFD, 3);
+        command.AddRange([.. ((int[])[socket, error, first, end]).Select(static number => number.ToString(CultureInfo.InvariantCulture)), path, .. arguments]);
+        var info = new ProcessStartInfo(command[0]) { UseShellExecute = false, RedirectStandardError = true };
         foreach (var argument in command.Skip(1))
         {
             info.ArgumentList.Add(argument);
         }
 
-        return info;
+        try
+        {
+            return Process.Start(info)!;
+        }
+        catch (System.ComponentModel.Win32Exception exception)
+        {
+            throw new ForeignException($"'{command[0]}' cannot be started ({Errno.Name(exception.NativeErrorCode)}); install util-linux 2.38 or later, or run as root", exception);
+        }
+        finally
+        {
+            _ = Libc.Close(error);
+        }
     }
 
-    private int Expect(int socket, string message, bool descriptor = true)
+    private int Expect(int socket, string message, Process stub, bool descriptor = true)
     {
         var text = Receive(socket, out var received);
         if (text == message && (received >= 0 || !descriptor))
@@ -104,9 +117,15 @@ internal sealed unsafe class ForeignRun
             return received;
         }
 
-        throw new ForeignException(text.StartsWith("error ", StringComparison.Ordinal) ? text["error ".Length..]
-            : Libc.EffectiveUserId() == 0 ? "the program's process ended before it could be started"
-            : "no user namespace can be made; run as root, or permit them (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces) and install util-linux 2.38 or later");
+        if (text.StartsWith("error ", StringComparison.Ordinal))
+        {
+            throw new ForeignException(text["error ".Length..]);
+        }
+
+        var evidence = stub.StandardError.ReadLine()?.TrimEnd('.') ?? "no message";
+        throw new ForeignException(Libc.EffectiveUserId() == 0 ? $"the program's process ended before it could be started ({evidence})"
+            : $"no user namespace can be made ({evidence}); run as root, or permit them (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces)"
+                + " and install util-linux 2.38 or later");
     }
 
     private string Receive(int socket, out int descriptor)

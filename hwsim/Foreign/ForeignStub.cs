@@ -33,15 +33,18 @@ public static unsafe class ForeignStub
 
     /// <summary>Becomes the program.</summary>
     /// <param name="socket">An inherited socket.</param>
+    /// <param name="error">An inherited descriptor, which becomes stderr: until now that went to the one who started this process.</param>
     /// <param name="firstDescriptor">The reserved range of descriptors.</param>
     /// <param name="endDescriptor">Its end; becomes the soft RLIMIT_NOFILE.</param>
     /// <param name="path">The program.</param>
     /// <param name="arguments">Its arguments, the name it is called by first.</param>
     /// <returns>Only when it failed; the other side has been told why.</returns>
-    public static int Run(int socket, int firstDescriptor, int endDescriptor, string path, IReadOnlyList<string> arguments)
+    public static int Run(int socket, int error, int firstDescriptor, int endDescriptor, string path, IReadOnlyList<string> arguments)
     {
         var kernel = new LinuxKernel();
         _ = kernel.Fcntl(socket, Libc.F_SETFD, 1);
+        _ = Libc.Dup2(error, 2);
+        _ = Libc.Close(error);
         Channel channel = new(kernel, socket);
         if (SystemCalls.Here is not { } calls)
         {
@@ -72,14 +75,23 @@ public static unsafe class ForeignStub
         if (listener < 0)
         {
             return Fail(channel, listener == -Errno.EBUSY
-                ? "this process runs under a seccomp listener already, and the kernel permits one: vfio sim run cannot run inside vfio sim run"
-                : $"the kernel refuses a seccomp filter with user notification: {Errno.Name(-listener)}; it takes Linux 5.9, CONFIG_SECCOMP_FILTER and a container that permits seccomp(2)");
+                ? "this process runs under a seccomp listener already, and the kernel permits one: vfio sim run cannot run inside vfio sim run; leave that first"
+                : $"the kernel refuses a seccomp filter with user notification: {Errno.Name(-listener)};"
+                    + " it takes Linux 5.9, CONFIG_SECCOMP_FILTER and a container that permits seccomp(2)");
         }
 
         _ = channel.Send("listener", listener);
         _ = Libc.Execve(path, argv, environment);
-        return Fail(channel, $"'{path}' cannot be executed: {Errno.Name(Marshal.GetLastPInvokeError())}");
+        return Fail(channel, $"'{path}' cannot be executed: {WhyNot(Marshal.GetLastPInvokeError())}");
     }
+
+    private static string WhyNot(int errno) => errno switch
+    {
+        Errno.ENOEXEC => "it is no program for this processor and no script that names its interpreter; give the interpreter, with the file as its argument",
+        Errno.ENOENT => "the interpreter or loader that it names is not there; install that",
+        Errno.EACCES => "this user may not execute it; look at the modes of the file and of the directories above it",
+        _ => Errno.Name(errno),
+    };
 
     private static int Install(SeccompFilter.Instruction[] filter)
     {
@@ -110,7 +122,8 @@ public static unsafe class ForeignStub
     {
         if (Libc.Unshare(Libc.CLONE_NEWNS) < 0 || Libc.Mount("none", "/", null, Libc.MS_SLAVE | Libc.MS_REC, null) < 0)
         {
-            return $"this process may not have a mount namespace of its own ({Errno.Name(Marshal.GetLastPInvokeError())}); run as root, or permit user namespaces (sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces)";
+            return $"this process may not have a mount namespace of its own ({Errno.Name(Marshal.GetLastPInvokeError())});"
+                + " run it where CAP_SYS_ADMIN is real (docker run --privileged), or as an ordinary user who may have user namespaces";
         }
 
         var hostSys = Libc.Open("/sys", Libc.O_PATH | Libc.O_CLOEXEC, 0);

@@ -1,13 +1,11 @@
-using System.Diagnostics;
 using Xunit;
+using static VfioCli.Tests.Support.SimRun;
 
 namespace VfioCli.Tests;
 
 /// <summary>vfio sim run, with ordinary programs of the host: a shell, coreutils, and this very command as the unmodified program.</summary>
 public sealed class SimRunTests
 {
-    private static readonly string s_vfio = $"dotnet {typeof(Program).Assembly.Location}";
-
     [Fact]
     public void The_exit_status_is_the_programs()
     {
@@ -49,7 +47,7 @@ public sealed class SimRunTests
     [Fact]
     public void Dma_of_a_device_reaches_the_programs_memory_and_its_interrupts_the_programs_eventfds()
     {
-        var (status, output, error) = Run($"{s_vfio} attach --host kernel --selftest 0000:00:04.0");
+        var (status, output, error) = Run($"{Command} attach --host kernel --selftest 0000:00:04.0");
         Assert.True(status == 0, output + error);
         Assert.Contains("6 of 6 checks", output, StringComparison.Ordinal);
     }
@@ -58,7 +56,7 @@ public sealed class SimRunTests
     public void The_nodes_are_given_to_another_user()
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "giving a file away takes root");
-        var (status, output, error) = Run($"{s_vfio} bind --host kernel --owner 65534:12 0000:00:04.0; stat -c '%u:%g %n' /dev/vfio/devices/vfio0 /dev/vfio/3");
+        var (status, output, error) = Run($"{Command} bind --host kernel --owner 65534:12 0000:00:04.0; stat -c '%u:%g %n' /dev/vfio/devices/vfio0 /dev/vfio/3");
         Assert.True(status == 0, output + error);
         Assert.EndsWith("65534:12 /dev/vfio/devices/vfio0\n65534:12 /dev/vfio/3\n", output, StringComparison.Ordinal);
     }
@@ -68,7 +66,7 @@ public sealed class SimRunTests
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "starting a program as another user takes root");
         string user = File.ReadLines("/etc/passwd").Select(static line => line.Split(':')).First(static fields => fields[2] != "0")[0];
-        var (status, output, error) = Run($"{s_vfio} run --host kernel --user {user} 0000:00:04.0 -- sh -c 'id -un; ls -l /proc/self/fd/$VFIO_IOMMUFD >/dev/null && echo open; exec 3<>/dev/vfio/devices/vfio0'");
+        var (status, output, error) = Run($"{Command} run --host kernel --user {user} 0000:00:04.0 -- sh -c 'id -un; ls -l /proc/self/fd/$VFIO_IOMMUFD >/dev/null && echo open; exec 3<>/dev/vfio/devices/vfio0'");
         Assert.NotEqual(0, status);
         Assert.Equal($"{user}\nopen\n", output);
         Assert.Contains("ermission denied", error, StringComparison.Ordinal);
@@ -78,12 +76,12 @@ public sealed class SimRunTests
     public void A_killed_program_is_reported_with_what_it_left_and_its_device_is_free_again()
     {
         var (status, output, error) = Run($"""
-            {s_vfio} attach --host kernel --map 1M --hold 0000:00:04.0 >/dev/null 2>&1 &
+            {Command} attach --host kernel --map 1M --hold 0000:00:04.0 >/dev/null 2>&1 &
             while ! ls /sys/bus/pci/devices/0000:00:04.0/vfio-dev >/dev/null 2>&1; do sleep 0.1; done
             sleep 1.5
             kill -9 $!
             wait $!
-            {s_vfio} attach --host kernel 0000:00:04.0 | tail -1
+            {Command} attach --host kernel 0000:00:04.0 | tail -1
             """);
         Assert.True(status == 0, output + error);
         Assert.Contains("left open at exit: /dev/iommu with 1 bound device", error, StringComparison.Ordinal);
@@ -91,27 +89,10 @@ public sealed class SimRunTests
     }
 
     [Fact]
-    public void A_program_that_outlives_the_simulator_gets_ENODEV_and_the_hosts_files()
-    {
-        string file = Path.GetTempFileName();
-        var (status, _, _) = Run($"kill -9 $PPID; sleep 1; (cat /dev/iommu; cat /etc/passwd | head -1; echo end) >{file} 2>&1");
-        Assert.Equal(128 + 9, status);
-        for (int i = 0; i < 100 && !File.ReadAllText(file).Contains("end", StringComparison.Ordinal); i++)
-        {
-            Thread.Sleep(100);
-        }
-
-        string[] lines = File.ReadAllLines(file);
-        File.Delete(file);
-        Assert.Contains("No such device", lines[0], StringComparison.Ordinal);
-        Assert.Equal(File.ReadLines("/etc/passwd").First(), lines[1]);
-    }
-
-    [Fact]
     public void A_recorded_run_is_the_same_on_a_fresh_machine_and_a_changed_answer_is_named()
     {
         string file = Path.ChangeExtension(Path.GetTempFileName(), ".jsonl");
-        var (status, _, error) = Start(["sim", "run", "--trace", file, "--", "sh", "-c", $"{s_vfio} attach --host kernel --map 2M 0000:00:04.0"]);
+        var (status, _, error) = Start(["sim", "run", "--trace", file, "--", "sh", "-c", $"{Command} attach --host kernel --map 2M 0000:00:04.0"]);
         Assert.SkipWhen(status == 6, $"this host cannot run programs on the simulated machine: {error}");
         Assert.True(status == 0, error);
         var (same, output, _) = Start(["trace", "replay", file]);
@@ -131,39 +112,5 @@ public sealed class SimRunTests
     {
         var (status, output, error) = Run("for i in $(seq 10 1009); do eval \"exec $i<>/dev/iommu\"; done; ls -l /proc/$$/fd | grep -c socket", shell: "bash");
         Assert.True(status == 0 && output == "1000\n", output + error);
-    }
-
-    [Theory]
-    [InlineData("no-such-program", 3, "there is no program 'no-such-program'")]
-    [InlineData("/etc/passwd", 4, "is not executable")]
-    public void What_cannot_be_run_is_one_sentence(string program, int status, string sentence)
-    {
-        var (code, _, error) = Start(["sim", "run", "--", program]);
-        Assert.Equal(status, code);
-        Assert.Contains(sentence, error, StringComparison.Ordinal);
-        Assert.DoesNotContain("   at ", error, StringComparison.Ordinal);
-    }
-
-    private static (int Status, string Output, string Error) Run(string script, string shell = "sh")
-    {
-        var (status, output, error) = Start(["sim", "run", "--", shell, "-c", script]);
-        Assert.SkipWhen(status == 6, $"this host cannot run programs on the simulated machine: {error}");
-        return (status, output, error);
-    }
-
-    private static (int Status, string Output, string Error) Start(string[] arguments)
-    {
-        ProcessStartInfo info = new("dotnet", [typeof(Program).Assembly.Location, .. arguments]) { RedirectStandardOutput = true, RedirectStandardError = true };
-        using Process process = Process.Start(info)!;
-        Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
-
-        // The streams end when the last program that inherited them does: one deadline for all of it, so that a program left waiting is a failure, not a hang.
-        if (!Task.WaitAll([output, error], TimeSpan.FromMinutes(3)) || !process.WaitForExit(60_000))
-        {
-            process.Kill(entireProcessTree: true);
-            Assert.Fail($"vfio {string.Join(' ', arguments)}: still running after 3 minutes");
-        }
-
-        return (process.ExitCode, output.Result, error.Result);
     }
 }

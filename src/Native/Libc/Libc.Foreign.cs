@@ -26,6 +26,9 @@ public static unsafe partial class Libc
     [LibraryImport(Name, EntryPoint = "prctl", SetLastError = true)]
     internal static partial int Prctl(int option, nuint a, nuint b, nuint c, nuint d);
 
+    [LibraryImport(Name, EntryPoint = "dup2", SetLastError = true)]
+    internal static partial int Dup2(int from, int to);
+
     [LibraryImport(Name, EntryPoint = "unshare", SetLastError = true)]
     internal static partial int Unshare(int flags);
 

@@ -72,14 +72,17 @@ internal sealed class SimVerb : StandaloneVerb
     {
         string path = ForeignProgram.Find(command[0])
             ?? throw new CommandFailure(ExitCode.NotFound, $"there is no program '{command[0]}'.", "Give its path, or a name that PATH leads to.");
-        if (Directory.Exists(path) || (File.GetUnixFileMode(path) & (UnixFileMode.UserExecute | UnixFileMode.GroupExecute | UnixFileMode.OtherExecute)) == 0)
+        if (!ForeignProgram.IsExecutable(path))
         {
             throw new CommandFailure(ExitCode.Permission, $"'{path}' is not executable.", "Give a program, or an interpreter with the file as its argument.");
         }
 
         if (!Environment.IsPrivilegedProcess && (File.GetUnixFileMode(path) & (UnixFileMode.SetUser | UnixFileMode.SetGroup)) != 0)
         {
-            throw new CommandFailure(ExitCode.Permission, $"'{path}' is setuid, and would not get its privileges under a filter that a user installed.", "Run vfio sim run as root.");
+            throw new CommandFailure(
+                ExitCode.Permission,
+                $"'{path}' is setuid or setgid, and would not get its privileges under a filter that a user installed.",
+                "Run vfio sim run as root.");
         }
 
         using SimulatedHost machine = new(LoadTopology(), Seed);
