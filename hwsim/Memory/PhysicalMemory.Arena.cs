@@ -1,22 +1,15 @@
 using System.Numerics;
-using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 
 namespace IommuFd.HwSim;
 
-// SAFETY: pages are handed out from inside the arena only; the free lists run through the free pages themselves.
+// SAFETY: pages are handed out from inside the arena only.
 public sealed unsafe partial class PhysicalMemory
 {
     private const int MaxOrder = 9;
-    [InlineArray(MaxOrder + 1)]
-    private struct FreeLists
-    {
-        private ulong _first;
-    }
 
-    // First free block of 4 KiB << order, as arena offset + 4096; 0 = none. A free block's first word is the next one, in the same form: its low 12 bits
-    // are 0, so a unit that still walks a freed table finds nothing present there.
-    private FreeLists _free;
+    // Offsets of free blocks of 4 KiB << order, the last one freed on top. They are not kept in the blocks: finding the next one would wait for a block's cache miss.
+    private readonly FreeBlocks[] _free = new FreeBlocks[MaxOrder + 1];
     private ulong _arenaTop;
 
     /// <summary>Bytes of the arena that are allocated now.</summary>
@@ -36,47 +29,32 @@ public sealed unsafe partial class PhysicalMemory
     {
         var order = Math.Max(sizeLg2, 12) - 12;
         ArgumentOutOfRangeException.ThrowIfGreaterThan(order, MaxOrder, nameof(sizeLg2));
-        var size = PageSize << order;
         if (Faults is { } faults && faults.MustFail())
             return 0;
         lock (_gate)
-        {
-            ObjectDisposedException.ThrowIf(_disposed, this);
-            var head = _free[order];
-            ulong offset;
-            if (head != 0)
-            {
-                offset = head - PageSize;
-                _free[order] = *(ulong*)(_arena + offset);
-                if (zero)
-                    NativeMemory.Clear(_arena + offset, (nuint)size);
-            }
-            else
-            {
-                // Fresh memory of the host is zero. What alignment leaves over goes to the smaller lists.
-                while (_arenaTop % size != 0)
-                {
-                    var gapOrder = BitOperations.TrailingZeroCount(_arenaTop) - 12;
-                    var gap = PageSize << gapOrder;
-                    if (_arenaTop + gap > Options.ArenaSize)
-                        return 0;
-                    Push(_arenaTop, gapOrder);
-                    _arenaTop += gap;
-                }
-
-                if (size > Options.ArenaSize - _arenaTop)
-                    return 0;
-                offset = _arenaTop;
-                _arenaTop += size;
-            }
-
-            AllocatedBytes += size;
-            return Options.ArenaBase + offset;
-        }
+            return Take(order, zero);
     }
 
-    /// <summary>Gives memory back that <see cref="Allocate"/> handed out.</summary>
-    /// <param name="address">What <see cref="Allocate"/> returned.</param>
+    /// <summary>Allocates pages of 4 KiB whose content is undefined, several at once: a lock waits until everything that was stored before is in the caches.</summary>
+    /// <param name="addresses">Out: their physical addresses, as single calls would give them.</param>
+    /// <returns>How many there are; less than wanted when the arena is full, or an allocation was made to fail.</returns>
+    internal int Allocate(Span<ulong> addresses)
+    {
+        var count = 0;
+        lock (_gate)
+        {
+            for (; count < addresses.Length; count++)
+            {
+                if ((Faults is { } faults && faults.MustFail()) || (addresses[count] = Take(0, zero: false)) == 0)
+                    break;
+            }
+        }
+
+        return count;
+    }
+
+    /// <summary>Gives memory back that <see cref="Allocate(int, bool)"/> handed out.</summary>
+    /// <param name="address">What <see cref="Allocate(int, bool)"/> returned.</param>
     /// <param name="sizeLg2">The size that was asked for.</param>
     public void Free(ulong address, int sizeLg2 = 12)
     {
@@ -89,14 +67,63 @@ public sealed unsafe partial class PhysicalMemory
         {
             if (_disposed)
                 return;
-            Push(offset, order);
+            _free[order].Push(offset);
             AllocatedBytes -= size;
         }
     }
 
-    private void Push(ulong offset, int order)
+    // Under the lock.
+    private ulong Take(int order, bool zero)
     {
-        *(ulong*)(_arena + offset) = _free[order];
-        _free[order] = offset + PageSize;
+        ObjectDisposedException.ThrowIf(_disposed, this);
+        var size = PageSize << order;
+        if (_free[order].TryPop(out var offset))
+        {
+            if (zero)
+                NativeMemory.Clear(_arena + offset, (nuint)size);
+        }
+        else
+        {
+            // Fresh memory of the host is zero. What alignment leaves over goes to the smaller lists.
+            while (_arenaTop % size != 0)
+            {
+                var gapOrder = BitOperations.TrailingZeroCount(_arenaTop) - 12;
+                var gap = PageSize << gapOrder;
+                if (_arenaTop + gap > Options.ArenaSize)
+                    return 0;
+                _free[gapOrder].Push(_arenaTop);
+                _arenaTop += gap;
+            }
+
+            if (size > Options.ArenaSize - _arenaTop)
+                return 0;
+            offset = _arenaTop;
+            _arenaTop += size;
+        }
+
+        AllocatedBytes += size;
+        return Options.ArenaBase + offset;
+    }
+
+    private struct FreeBlocks
+    {
+        private ulong[]? _offsets;
+        private int _count;
+
+        public bool TryPop(out ulong offset)
+        {
+            offset = 0;
+            if (_count == 0)
+                return false;
+            offset = _offsets![--_count];
+            return true;
+        }
+
+        public void Push(ulong offset)
+        {
+            if (_offsets == null || _count == _offsets.Length)
+                Array.Resize(ref _offsets, Math.Max(64, _count * 2));
+            _offsets[_count++] = offset;
+        }
     }
 }

@@ -15,6 +15,21 @@ internal static unsafe class EntryFill
         {
             var value = Vector512.Create(first) + (Vector512.Create(0UL, 1, 2, 3, 4, 5, 6, 7) * step);
             var advance = Vector512.Create(step * 8);
+            // Few instructions for a store: then the processor sees the next table before it has stored this one.
+            var advance4 = Vector512.Create(step * 32);
+            var (second, third, fourth) = (value + advance, value + advance + advance, value + advance + advance + advance);
+            for (; i + 32 <= count; i += 32)
+            {
+                value.Store(entries + i);
+                second.Store(entries + i + 8);
+                third.Store(entries + i + 16);
+                fourth.Store(entries + i + 24);
+                value += advance4;
+                second += advance4;
+                third += advance4;
+                fourth += advance4;
+            }
+
             for (; i + 8 <= count; i += 8, value += advance)
                 value.Store(entries + i);
         }

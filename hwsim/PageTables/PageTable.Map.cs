@@ -35,6 +35,7 @@ public sealed unsafe partial class PageTable<TFormat>
         var first = address & _geometry.InputMask;
         last &= _geometry.InputMask;
         var result = MapRange(first, last, output, bits, out var done);
+        _spares.Return(_memory);
         if (result != 0 && done != 0)
             Unmap(address, done);
         return result;
@@ -60,12 +61,31 @@ public sealed unsafe partial class PageTable<TFormat>
                 level = leafLevel;
             for (; level > leafLevel; level--)
             {
-                // A table that is about to be filled from end to end need not be zeroed first.
-                var below = Descend(tables[level], level, address, level != leafLevel + 1 || !FillsTable(level, address, last), out fresh, out var error);
+                if (level == leafLevel + 1)
+                {
+                    var result = FillTables(tables[level], level, sizeLg2, address, Math.Min(last, tableLast[level]), output, bits, out var filled);
+                    done += filled;
+                    if (result != 0 || filled > last - address)
+                        return result;
+                    if (filled != 0)
+                    {
+                        address += filled;
+                        output += filled;
+                        break;
+                    }
+                }
+
+                var below = Descend(tables[level], level, address, out fresh, out var error);
                 if (below == null)
                     return error;
                 tables[level - 1] = below;
                 tableLast[level - 1] = address | ((1UL << TFormat.ItemSizeLg2(_geometry, level)) - 1);
+            }
+
+            if (level != leafLevel)
+            {
+                fresh = false;
+                continue;
             }
 
             var itemLg2 = TFormat.ItemSizeLg2(_geometry, level);
@@ -87,13 +107,42 @@ public sealed unsafe partial class PageTable<TFormat>
         }
     }
 
-    private bool FillsTable(int level, ulong address, ulong last)
+    // The tables of a long range, one after the other, as far as they are new, alike, filled from end to end and below this one. A walker finds each only when it is full,
+    // so it need not be zeroed. Returns 0, with how many bytes are mapped (none where a table is of another kind), or -ENOMEM.
+    private int FillTables(byte* table, int level, int sizeLg2, ulong address, ulong last, ulong output, ulong bits, out ulong filled)
     {
-        var span = (1UL << TFormat.ItemSizeLg2(_geometry, level)) - 1;
-        return (address & span) == 0 && last - address >= span;
+        filled = 0;
+        var itemLg2 = TFormat.ItemSizeLg2(_geometry, level);
+        if ((address & ((1UL << itemLg2) - 1)) != 0 || last - address < (1UL << itemLg2) - 1)
+            return 0;
+        var wanted = PageSizeChoice.Run(_sizes, sizeLg2, address, last, output) << sizeLg2 >> itemLg2;
+        if (wanted == 0 || TableSizeLg2(level - 1) != 12 || !IsStraight(sizeLg2, TFormat.ItemSizeLg2(_geometry, level - 1), out var step)
+            || !TFormat.IsLinear(_geometry, output, output + (wanted << itemLg2) - 1))
+            return 0;
+        var entry = TFormat.MakeLeaf(_geometry, level - 1, sizeLg2, output, bits);
+        var items = 1 << ItemsLg2(level - 1);
+        var index = (int)((address >> itemLg2) & ((1UL << ItemsLg2(level)) - 1));
+        for (; wanted != 0 && Load(table, index) == 0; wanted--, index++, filled += 1UL << itemLg2, entry += step * (ulong)items)
+        {
+            var below = _spares.Take(_memory, wanted);
+            if (below == 0)
+                return -Errno.ENOMEM;
+            FillRun(_memory.TryGet(below, 4096), 0, items, entry, step);
+            TableBytes += 4096;
+            Store(table, index, TFormat.MakeTable(_geometry, level, below));
+        }
+
+        return 0;
     }
 
-    private byte* Descend(byte* table, int level, ulong address, bool zero, out bool fresh, out int error)
+    // One page per entry, or every entry of a run has its own address: a straight line either way.
+    private static bool IsStraight(int sizeLg2, int itemLg2, out ulong step)
+    {
+        step = sizeLg2 == itemLg2 ? TFormat.AddressStep(1UL << sizeLg2) : TFormat.ContiguousStep(1UL << itemLg2);
+        return step != 0;
+    }
+
+    private byte* Descend(byte* table, int level, ulong address, out bool fresh, out int error)
     {
         fresh = false;
         error = -Errno.EADDRINUSE;
@@ -107,7 +156,7 @@ public sealed unsafe partial class PageTable<TFormat>
         }
 
         var sizeLg2 = TableSizeLg2(level - 1);
-        var below = _memory.Allocate(sizeLg2, zero || sizeLg2 < 12);
+        var below = _memory.Allocate(sizeLg2);
         if (below == 0)
         {
             error = -Errno.ENOMEM;
@@ -176,11 +225,9 @@ public sealed unsafe partial class PageTable<TFormat>
         }
 
         var entry = TFormat.MakeLeaf(_geometry, level, sizeLg2, output, bits);
-        var step = TFormat.ContiguousStep(page >> perPageLg2);
-        if (perPageLg2 == 0 || step != 0)
+        if (IsStraight(sizeLg2, sizeLg2 - perPageLg2, out var step))
         {
-            // One page per entry, or every entry of a run has its own address: a straight line either way.
-            FillRun(table, index, pages << perPageLg2, entry, perPageLg2 == 0 ? TFormat.AddressStep(page) : step);
+            FillRun(table, index, pages << perPageLg2, entry, step);
             return;
         }
 

@@ -18,6 +18,7 @@ public sealed unsafe partial class PageTable<TFormat> : IDisposable
     private PageTableGeometry _geometry;
     private ulong _sizes;
     private byte* _root;
+    private SpareTables _spares;
 
     /// <summary>Makes an empty table.</summary>
     /// <param name="memory">Where the tables go.</param>
