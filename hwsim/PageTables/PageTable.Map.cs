@@ -34,11 +34,33 @@ public sealed unsafe partial class PageTable<TFormat>
 
         var first = address & _geometry.InputMask;
         last &= _geometry.InputMask;
+        if (first == last - (granule - 1) && _smallestIsEntry)
+            return MapOne(first, output, bits);
         var result = MapRange(first, last, output, bits, out var done);
         _spares.Return(_memory);
         if (result != 0 && done != 0)
             Unmap(address, done);
         return result;
+    }
+
+    // A single page of the smallest size, which needs no choice.
+    private int MapOne(ulong address, ulong output, ulong bits)
+    {
+        var table = _root;
+        var level = _geometry.TopLevel;
+        for (; level > 0; level--)
+        {
+            table = Descend(table, level, address, out _, out var error);
+            if (table == null)
+                return error;
+        }
+
+        var itemLg2 = TFormat.ItemSizeLg2(_geometry, 0);
+        var index = (int)((address >> itemLg2) & ((1UL << ItemsLg2(0)) - 1));
+        if (Load(table, index) != 0)
+            return -Errno.EADDRINUSE;
+        Store(table, index, TFormat.MakeLeaf(_geometry, 0, itemLg2, output, bits));
+        return 0;
     }
 
     private int MapRange(ulong address, ulong last, ulong output, ulong bits, out ulong done)

@@ -17,6 +17,7 @@ public sealed unsafe partial class PageTable<TFormat> : IDisposable
     private readonly PhysicalMemory _memory;
     private PageTableGeometry _geometry;
     private ulong _sizes;
+    private bool _smallestIsEntry;
     private byte* _root;
     private SpareTables _spares;
 
@@ -84,6 +85,7 @@ public sealed unsafe partial class PageTable<TFormat> : IDisposable
         for (var level = 0; level <= _geometry.TopLevel; level++)
             sizes |= TFormat.LeafSizes(_geometry, level);
         _sizes = sizes & _geometry.PageSizes;
+        _smallestIsEntry = (_sizes & (0 - _sizes)) == 1UL << TFormat.ItemSizeLg2(_geometry, 0);
     }
 
     private int LevelOfSize(int sizeLg2)
