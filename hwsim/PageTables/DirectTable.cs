@@ -54,7 +54,6 @@ public readonly record struct DirectTable
     /// <param name="result">The outcome; every field is set as far as the walk came.</param>
     /// <returns>True when there is a translation that allows the access.</returns>
     public bool Walk<TFormat>(ulong address, WalkAccess access, out WalkResult result)
-        where TFormat : struct, IPageTableFormat => Plan!.IsUsual
-        ? TableWalk.UsualWalk<TFormat>(Plan, Root - Plan.ArenaBase, address, access, access ^ Plan.Rules, out result)
-        : TableWalk.Walk<TFormat>(Plan, Root, address, access, access ^ Plan.Rules, out result);
+        where TFormat : struct, IPageTableFormat =>
+        TableWalk.Walk<TFormat>(Plan!, Root - Plan!.ArenaBase, address, access, access ^ Plan.Rules, out result);
 }

@@ -50,9 +50,8 @@ public sealed partial class PageTableWalker<TFormat>
     /// <param name="result">The translation, or the entry at which the walk ended.</param>
     /// <returns>True when there is a translation that allows the access.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    public bool Translate(ulong address, WalkAccess access, out WalkResult result) => _plan.IsUsual
-        ? TableWalk.UsualWalk<TFormat>(_plan, _first, address, access, access, out result)
-        : _table.Walk<TFormat>(address, access, out result);
+    public bool Translate(ulong address, WalkAccess access, out WalkResult result) =>
+        TableWalk.Walk<TFormat>(_plan, _first, address, access, access, out result);
 
     /// <summary>Translates an address and tells every step, for people.</summary>
     /// <param name="address">Input address (IOVA).</param>

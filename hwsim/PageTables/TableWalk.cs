@@ -77,17 +77,8 @@ public static unsafe class TableWalk
         return WalkFrom<TFormat, TReader>(geometry, plan.LevelOf<TFormat>(itemLg2), at, ref reader, address, access, out result);
     }
 
-    /// <summary>Translates an address through tables in the arena, quickly where all entries on the way are plain.</summary>
-    /// <typeparam name="TFormat">The format that the table was made for.</typeparam>
-    /// <param name="plan">How the table is walked.</param>
-    /// <param name="root">Address of the root plan.</param>
-    /// <param name="address">Input address.</param>
-    /// <param name="access">What the walk is for.</param>
-    /// <param name="kind">The same without the table's rules, if it has exactly those.</param>
-    /// <param name="result">The outcome; every field is set as far as the walk came.</param>
-    /// <returns>True when there is a translation that allows the access.</returns>
-    // The same loop once more: this one keeps nothing on the stack.
-    internal static bool Walk<TFormat>(WalkPlan plan, ulong root, ulong address, WalkAccess access, WalkAccess kind, out WalkResult result)
+    // The same loop once more, for tables in the arena: this one keeps nothing on the stack.
+    private static bool LoopWalk<TFormat>(WalkPlan plan, ulong root, ulong address, WalkAccess access, WalkAccess kind, out WalkResult result)
         where TFormat : struct, IPageTableFormat
     {
         if (!plan.HasPlain || !plan.CanBePlain<TFormat>(address, kind))
@@ -110,34 +101,45 @@ public static unsafe class TableWalk
             || WalkFrom<TFormat>(plan, root, address, access, From(leafLg2, at), out result);
     }
 
-    /// <summary>The same for the usual four levels of 512 entries (<see cref="WalkPlan.IsUsual"/>), written out: a third less to do.</summary>
-    /// <inheritdoc cref="Walk{TFormat}(WalkPlan, ulong, ulong, WalkAccess, WalkAccess, out WalkResult)"/>
+    /// <summary>Translates an address, quickly where all entries on the way are plain. The usual four levels of 512 entries are written out here: a third less to do.</summary>
+    /// <typeparam name="TFormat">The format that the table was made for.</typeparam>
     /// <param name="plan">How the table is walked.</param>
     /// <param name="first">Distance of the root from the start of the arena.</param>
     /// <param name="address">Input address.</param>
     /// <param name="access">What the walk is for.</param>
     /// <param name="kind">The same without the table's rules, if it has exactly those.</param>
     /// <param name="result">The outcome; every field is set as far as the walk came.</param>
+    /// <returns>True when there is a translation that allows the access.</returns>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    internal static bool UsualWalk<TFormat>(WalkPlan plan, ulong first, ulong address, WalkAccess access, WalkAccess kind, out WalkResult result)
+    [SkipLocalsInit]
+    internal static bool Walk<TFormat>(WalkPlan plan, ulong first, ulong address, WalkAccess access, WalkAccess kind, out WalkResult result)
         where TFormat : struct, IPageTableFormat
     {
-        if (!plan.CanBePlain<TFormat>(address, kind))
-            return WalkFrom<TFormat>(plan, first, address, access, FromFirst, out result);
-        ref readonly var geometry = ref plan.GeometryRef;
-        var host = (byte*)plan.Host;
-        var mask = plan.TableMask;
-        var plain = plan.Table;
-        var step = TFormat.SkipsLevels ? LevelStep<TFormat>(geometry) : 0;
-        var at = first + (address >> 36 & 0xFF8);
-        if (!Below<TFormat>(geometry, host, mask, plain, address, 30, ref at))
-            return WalkFrom<TFormat>(plan, first, address, access, From(39, at), out result);
-        if (!Below<TFormat>(geometry, host, mask, plain - step, address, 21, ref at))
-            return WalkFrom<TFormat>(plan, first, address, access, From(30, at), out result);
-        if (!Below<TFormat>(geometry, host, mask, plain - (2 * step), address, 12, ref at))
-            return WalkFrom<TFormat>(plan, first, address, access, From(21, at), out result);
-        return PlainLeaf<TFormat>(plan, Load<TFormat>(host, at), plan.ArenaBase + at, address, kind, out result)
-            || WalkFrom<TFormat>(plan, first, address, access, From(12, at), out result);
+        var from = FromRoot;
+        if (plan.IsUsual && plan.CanBePlain<TFormat>(address, kind))
+        {
+            ref readonly var geometry = ref plan.GeometryRef;
+            var host = (byte*)plan.Host;
+            var mask = plan.TableMask;
+            var plain = plan.Table;
+            var step = TFormat.SkipsLevels ? LevelStep<TFormat>(geometry) : 0;
+            var at = first + (address >> 36 & 0xFF8);
+            if (!Below<TFormat>(geometry, host, mask, plain, address, 30, ref at))
+                from = From(39, at);
+            else if (!Below<TFormat>(geometry, host, mask, plain - step, address, 21, ref at))
+                from = From(30, at);
+            else if (!Below<TFormat>(geometry, host, mask, plain - (2 * step), address, 12, ref at))
+                from = From(21, at);
+            else if (PlainLeaf<TFormat>(plan, Load<TFormat>(host, at), plan.ArenaBase + at, address, kind, out result))
+                return true;
+            else
+                from = From(12, at);
+        }
+
+        // Into a variable of its own: the address of the result is not taken, and what the caller does not ask for need not be stored.
+        var ok = Rest<TFormat>(plan, first, address, access, from, out var walked);
+        result = walked;
+        return ok;
     }
 
     // To the entry of the next lower table, or false when this entry is not a plain plan. Tables are counted from the arena: what their addresses have in common
@@ -177,7 +179,9 @@ public static unsafe class TableWalk
             return false;
         ref readonly var geometry = ref plan.GeometryRef;
         var leafLg2 = TFormat.ItemSizeLg2(geometry, 0);
-        result.SetPage(leafLg2);
+        result.Fault = WalkFault.None;
+        result.Level = 0;
+        result.SizeLg2 = leafLg2;
         result.Attributes = TFormat.Attributes(geometry, 0, entry);
         result.Output = TFormat.LeafAddress(geometry, 0, entry) | (address & ((1UL << leafLg2) - 1));
         result.Entry = entry;
@@ -185,19 +189,25 @@ public static unsafe class TableWalk
         return true;
     }
 
-    private const ulong FromRoot = ulong.MaxValue, FromFirst = FromRoot - 1;
+    private const ulong FromRoot = ulong.MaxValue;
 
     // An entry of the arena by its distance from the start, and the log2 of what it maps.
     private static ulong From(int itemLg2, ulong at) => ((ulong)itemLg2 << 32) | at;
 
-    // From the root, given by its address or by its distance from the start of the arena; or from an entry that is not plain.
+    [MethodImpl(MethodImplOptions.NoInlining)]
+    private static bool Rest<TFormat>(WalkPlan plan, ulong first, ulong address, WalkAccess access, ulong from, out WalkResult result)
+        where TFormat : struct, IPageTableFormat => from == FromRoot
+        ? LoopWalk<TFormat>(plan, first + plan.ArenaBase, address, access, access ^ plan.Rules, out result)
+        : WalkFrom<TFormat>(plan, 0, address, access, from, out result);
+
+    // From the root, or from an entry that is not plain.
     [MethodImpl(MethodImplOptions.NoInlining)]
     private static bool WalkFrom<TFormat>(WalkPlan plan, ulong root, ulong address, WalkAccess access, ulong from, out WalkResult result)
         where TFormat : struct, IPageTableFormat
     {
         var reader = new DirectTableReader(plan.Memory);
-        return from >= FromFirst
-            ? Walk<TFormat, DirectTableReader>(plan.GeometryRef, from == FromRoot ? root : root + plan.ArenaBase, ref reader, address, access, out result)
+        return from == FromRoot
+            ? Walk<TFormat, DirectTableReader>(plan.GeometryRef, root, ref reader, address, access, out result)
             : WalkFrom<TFormat, DirectTableReader>(
                 plan.GeometryRef, plan.LevelOf<TFormat>((int)(from >> 32)), plan.ArenaBase + (uint)from, ref reader, address, access, out result);
     }
