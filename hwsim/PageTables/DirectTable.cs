@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace IommuFd.HwSim.PageTables;
 
 /// <summary>A page table and how it is walked: a root, and the <see cref="WalkPlan"/> that all tables of its configuration share.</summary>
@@ -53,6 +55,7 @@ public readonly record struct DirectTable
     /// <param name="access">What the walk is for. It is quick when it has the table's rules and no others.</param>
     /// <param name="result">The outcome; every field is set as far as the walk came.</param>
     /// <returns>True when there is a translation that allows the access.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
     public bool Walk<TFormat>(ulong address, WalkAccess access, out WalkResult result)
         where TFormat : struct, IPageTableFormat =>
         TableWalk.Walk<TFormat>(Plan!, Root - Plan!.ArenaBase, address, access, access ^ Plan.Rules, out result);

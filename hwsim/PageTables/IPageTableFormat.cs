@@ -25,6 +25,9 @@ public interface IPageTableFormat
     /// <summary>log2 of the number of entries of a table below the root; 0 when it depends on the granule.</summary>
     static abstract int LevelBits { get; }
 
+    /// <summary>How many bits lower than in the address its bits 31:12 are in an entry that points to a table.</summary>
+    static abstract int AddressShift { get; }
+
     /// <summary>log2 of the bytes that one entry of this level maps.</summary>
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="level">Level, 0 = smallest pages.</param>

@@ -60,7 +60,7 @@ public static unsafe class TableWalk
             var entry = TFormat.EntrySizeLg2 == 3 ? *(ulong*)p : *(uint*)p;
             if (itemLg2 == leafLg2)
             {
-                if (PlainLeaf<TFormat>(plan, entry, at, address, kind, out result))
+                if (PlainLeaf<TFormat>(plan, leafLg2, entry, at, address, kind, out result))
                     return true;
                 break;
             }
@@ -97,11 +97,11 @@ public static unsafe class TableWalk
                 plain -= LevelStep<TFormat>(geometry);
         }
 
-        return PlainLeaf<TFormat>(plan, Load<TFormat>(host, at), plan.ArenaBase + at, address, kind, out result)
+        return PlainLeaf<TFormat>(plan, leafLg2, Load<TFormat>(host, at), plan.ArenaBase + at, address, kind, out result)
             || WalkFrom<TFormat>(plan, root, address, access, From(leafLg2, at), out result);
     }
 
-    /// <summary>Translates an address, quickly where all entries on the way are plain. The usual four levels of 512 entries are written out here: a third less to do.</summary>
+    /// <summary>Translates an address, quickly where all entries on the way are plain. The usual three or four levels of 512 entries are written out: a third less to do.</summary>
     /// <typeparam name="TFormat">The format that the table was made for.</typeparam>
     /// <param name="plan">How the table is walked.</param>
     /// <param name="first">Distance of the root from the start of the arena.</param>
@@ -121,16 +121,16 @@ public static unsafe class TableWalk
             ref readonly var geometry = ref plan.GeometryRef;
             var host = (byte*)plan.Host;
             var mask = plan.TableMask;
-            var plain = plan.Table;
+            var plain = plan.LowestTable;
             var step = TFormat.SkipsLevels ? LevelStep<TFormat>(geometry) : 0;
-            var at = first + (address >> 36 & 0xFF8);
-            if (!Below<TFormat>(geometry, host, mask, plain, address, 30, ref at))
+            var at = first;
+            if (!UsualRoot<TFormat>(plan, host, mask, plain + (2 * step), address, ref at))
                 from = From(39, at);
-            else if (!Below<TFormat>(geometry, host, mask, plain - step, address, 21, ref at))
+            else if (!UsualBelow<TFormat>(host, mask, plain + step, address, 21, ref at))
                 from = From(30, at);
-            else if (!Below<TFormat>(geometry, host, mask, plain - (2 * step), address, 12, ref at))
+            else if (!UsualBelow<TFormat>(host, mask, plain, address, 12, ref at))
                 from = From(21, at);
-            else if (PlainLeaf<TFormat>(plan, Load<TFormat>(host, at), plan.ArenaBase + at, address, kind, out result))
+            else if (PlainLeaf<TFormat>(plan, 12, *(ulong*)(host + at), plan.ArenaBase + at, address, kind, out result))
                 return true;
             else
                 from = From(12, at);
@@ -140,6 +140,33 @@ public static unsafe class TableWalk
         var ok = Rest<TFormat>(plan, first, address, access, from, out var walked);
         result = walked;
         return ok;
+    }
+
+    // To the entry for 1 GiB: the root's, or that of the table below it.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool UsualRoot<TFormat>(WalkPlan plan, byte* host, ulong mask, ulong plain, ulong address, ref ulong at)
+        where TFormat : struct, IPageTableFormat
+    {
+        if (plan.TopLg2 == 39)
+        {
+            at += address >> 36 & 0xFF8;
+            return UsualBelow<TFormat>(host, mask, plain, address, 30, ref at);
+        }
+
+        at += plan.FirstIndex(address, 3);
+        return true;
+    }
+
+    // As Below, for 512 entries of 8 bytes.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private static bool UsualBelow<TFormat>(byte* host, ulong mask, ulong plain, ulong address, int itemLg2, ref ulong at)
+        where TFormat : struct, IPageTableFormat
+    {
+        var entry = *(ulong*)(host + at) ^ plain;
+        if ((entry & mask) != 0)
+            return false;
+        at = ((address >> (itemLg2 - 3)) & 0xFF8) + ((entry << TFormat.AddressShift) & 0xFFFF_F000);
+        return true;
     }
 
     // To the entry of the next lower table, or false when this entry is not a plain plan. Tables are counted from the arena: what their addresses have in common
@@ -171,14 +198,13 @@ public static unsafe class TableWalk
         where TFormat : struct, IPageTableFormat => TFormat.PlainTable(geometry, 2, out _) - TFormat.PlainTable(geometry, 1, out _);
 
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
-    private static bool PlainLeaf<TFormat>(WalkPlan plan, ulong entry, ulong at, ulong address, WalkAccess kind, out WalkResult result)
+    private static bool PlainLeaf<TFormat>(WalkPlan plan, int leafLg2, ulong entry, ulong at, ulong address, WalkAccess kind, out WalkResult result)
         where TFormat : struct, IPageTableFormat
     {
         Unsafe.SkipInit(out result);
         if (!plan.IsPlainLeaf(entry, kind))
             return false;
         ref readonly var geometry = ref plan.GeometryRef;
-        var leafLg2 = TFormat.ItemSizeLg2(geometry, 0);
         result.Fault = WalkFault.None;
         result.Level = 0;
         result.SizeLg2 = leafLg2;

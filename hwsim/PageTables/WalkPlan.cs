@@ -65,7 +65,7 @@ public sealed class WalkPlan
     /// <summary>False: every walk is made field by field.</summary>
     internal bool HasPlain { get; private set; }
 
-    /// <summary>True: the root is in the arena, and the table has four levels of 512 entries.</summary>
+    /// <summary>True: the root is in the arena, and the table has three or four levels of 512 entries for pages of 4 KiB; the root may have more entries.</summary>
     internal bool IsUsual { get; private set; }
 
     internal PhysicalMemory Memory { get; }
@@ -76,6 +76,9 @@ public sealed class WalkPlan
     internal ulong TableMask { get; private set; }
 
     internal ulong Table { get; private set; }
+
+    /// <summary>The same for the level above the leaves, where entries name the level.</summary>
+    internal ulong LowestTable { get; private set; }
 
     /// <summary>log2 of what an entry of the root maps.</summary>
     internal int TopLg2 { get; }
@@ -165,6 +168,8 @@ public sealed class WalkPlan
         Table |= TFormat.MakeTable(_geometry, 1, first) ^ empty;
         Host = host;
         ArenaBase = first;
-        IsUsual = HasPlain && TFormat.LevelBits == 9 && TopLg2 == 39 && _geometry.InputBits <= 48;
+        LowestTable = Table - TFormat.PlainTable(_geometry, _geometry.TopLevel, out _) + TFormat.PlainTable(_geometry, 1, out _);
+        IsUsual = HasPlain && TFormat.EntrySizeLg2 == 3 && TFormat.ItemSizeLg2(_geometry, 0) == 12 && TFormat.ItemSizeLg2(_geometry, 1) == 21
+            && (TopLg2 == 30 || (TopLg2 == 39 && _geometry.InputBits <= 48));
     }
 }

@@ -11,6 +11,7 @@ internal unsafe struct NestedTableReader<TSecond>(DirectTable second, WalkAccess
     where TSecond : struct, IPageTableFormat
 {
     private WalkResult _second;
+    private ulong _output;
 
     /// <summary>The second-stage walk that failed, when the first stage's fault is <see cref="WalkFault.TableTranslation"/>.</summary>
     public readonly WalkResult Second => _second;
@@ -26,7 +27,7 @@ internal unsafe struct NestedTableReader<TSecond>(DirectTable second, WalkAccess
     {
         if (!Translate(address, WalkAccess.Read, ref fault))
             return null;
-        var p = second.Plan!.Memory.TryGet(_second.Output, (ulong)length);
+        var p = second.Plan!.Memory.TryGet(_output, (ulong)length);
         if (p == null)
             fault = WalkFault.TableOutsideMemory;
         return p;
@@ -54,8 +55,13 @@ internal unsafe struct NestedTableReader<TSecond>(DirectTable second, WalkAccess
     private bool Translate(ulong address, WalkAccess access, ref WalkFault fault)
     {
         Address = address;
-        if (second.Walk<TSecond>(address, access | rules, out _second))
+        if (second.Walk<TSecond>(address, access | rules, out var walked))
+        {
+            _output = walked.Output;
             return true;
+        }
+
+        _second = walked;
         fault = WalkFault.TableTranslation;
         return false;
     }

@@ -51,6 +51,9 @@ public readonly struct AmdV1 : IPageTableFormat
     public static int LevelBits => 9;
 
     /// <inheritdoc/>
+    public static int AddressShift => 0;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
 
     /// <inheritdoc/>

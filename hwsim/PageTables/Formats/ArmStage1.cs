@@ -40,6 +40,9 @@ public readonly struct ArmStage1 : IPageTableFormat
     public static int LevelBits => 0;
 
     /// <inheritdoc/>
+    public static int AddressShift => 0;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => ArmLpae.ItemSizeLg2(geometry, level);
 
     /// <inheritdoc/>

@@ -38,6 +38,9 @@ public readonly struct RiscV32 : IPageTableFormat
     public static int LevelBits => 10;
 
     /// <inheritdoc/>
+    public static int AddressShift => 2;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (10 * level);
 
     /// <inheritdoc/>

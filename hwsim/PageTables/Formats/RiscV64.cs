@@ -47,6 +47,9 @@ public readonly struct RiscV64 : IPageTableFormat
     public static int LevelBits => 9;
 
     /// <inheritdoc/>
+    public static int AddressShift => 2;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
 
     /// <inheritdoc/>

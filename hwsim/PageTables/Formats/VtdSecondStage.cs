@@ -45,6 +45,9 @@ public readonly struct VtdSecondStage : IPageTableFormat
     public static int LevelBits => 9;
 
     /// <inheritdoc/>
+    public static int AddressShift => 0;
+
+    /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
 
     /// <inheritdoc/>
