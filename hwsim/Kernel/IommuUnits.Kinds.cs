@@ -57,7 +57,7 @@ internal sealed partial class IommuUnits
 
     private static Family Smmu(PhysicalMemory memory, KernelLog log)
     {
-        var unit = new SmmuV3Unit(memory, new SmmuOptions { OutputBits = 48 });
+        var unit = new SmmuV3Unit(memory, new SmmuOptions { OutputBits = 48 }) { Its = new GicIts() };
         var ops = new SmmuOps { Print = log.Print };
         ops.Probe(unit);
         return new(unit, ops, [SmmuOps.MsiRegion], "smmu3.0x0000000009050000", "", []);

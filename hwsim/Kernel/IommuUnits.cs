@@ -63,7 +63,7 @@ internal sealed partial class IommuUnits
             : function.Address.RequesterId;
         bool bypasses = Unit is null || function.Topology.BypassIommu;
         function.Hardware.RequesterId = requesterId;
-        function.Hardware.Unit = bypasses ? Passing ?? new NoIommuUnit(Unit!.Memory) : Unit;
+        function.Hardware.Unit = bypasses ? Passing ?? new NoIommuUnit(Unit!.Memory) { Its = Unit.Its } : Unit;
         if (!bypasses && function.Hardware is IDeviceTlb tlb)
         {
             Unit!.ConnectDeviceTlb(requesterId, tlb);

@@ -21,6 +21,9 @@ public abstract unsafe class IommuUnit
     /// <summary>Where interrupt messages go; null drops them.</summary>
     public IInterruptController? Interrupts { get; set; }
 
+    /// <summary>Where messages end that are writes to memory first and translated like them; null on platforms whose unit knows messages by their address.</summary>
+    public GicIts? Its { get; set; }
+
     /// <summary>True: every cached translation that is used is compared with the tables, and differences go to <see cref="StaleUses"/>. Costs a walk per request.</summary>
     public bool ChecksStaleness { get; set; }
 
@@ -118,6 +121,13 @@ public abstract unsafe class IommuUnit
     /// <param name="length">Bytes of the write.</param>
     protected virtual DmaStatus WriteMessage(in DmaRequest request, in DmaTranslation translation, uint data, ulong length) => DmaStatus.NoMemory;
 
+    private static bool IsDoorbell(GicIts its, ushort requesterId, ulong address, byte* data, ulong length)
+    {
+        uint word = 0;
+        Buffer.MemoryCopy(data, &word, 4, Math.Min(length, 4));
+        return its.TryWrite(requesterId, address, word, length);
+    }
+
     private DmaStatus Move(ushort requesterId, uint pasid, ulong iova, byte* device, ulong length, DmaAccess access)
     {
         if (length == 0)
@@ -191,6 +201,8 @@ public abstract unsafe class IommuUnit
             var memory = Memory.TryGetSome(translation.Output, ref piece);
             if (memory == null)
             {
+                if (access == DmaAccess.Write && Its is { } its && IsDoorbell(its, requesterId, translation.Output, device, length))
+                    return DmaStatus.Success;
                 // Not this process's: another one's, or none.
                 piece = access == DmaAccess.Read ? Memory.CopyOut(translation.Output, device, wanted) : Memory.CopyIn(translation.Output, device, wanted);
                 if (piece != wanted)

@@ -65,6 +65,23 @@ public class IommuDevice(string name, IommuOps? ops, object? unit)
     /// <summary>The IOVAs it cannot use freely (iommu_get_resv_regions).</summary>
     public IReadOnlyList<ReservedRegion> ReservedRegions { get; init; } = [];
 
+    /// <summary>First IOVA of the window in which the kernel maps interrupt doorbells (IOMMU_RESV_SW_MSI); null without one.</summary>
+    internal ulong? SoftwareMsi
+    {
+        get
+        {
+            foreach (var region in ReservedRegions)
+            {
+                if (region.Type == ReservedRegionType.SoftwareMsi)
+                {
+                    return region.Start;
+                }
+            }
+
+            return null;
+        }
+    }
+
     /// <summary>Its group; null before <see cref="IommuGroup.AddDevice"/>.</summary>
     public IommuGroup? Group { get; internal set; }
 

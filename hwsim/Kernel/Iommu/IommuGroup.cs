@@ -202,6 +202,7 @@ public sealed partial class IommuGroup(int id)
 
             _ownerCount = 0;
             _owner = null;
+            _doorbells.Clear();
             SetDomain(DefaultDomain!, mustSucceed: true);
         }
     }

@@ -47,6 +47,9 @@ internal sealed class HwptPaging(IommufdContext context, IommufdIoas ioas) : HwP
     /// <summary>True while the table is in its address space's list.</summary>
     internal bool IsListed { get; set; }
 
+    /// <summary>The doorbell pages that are mapped in it, a bit for each page of the file.</summary>
+    internal ulong PresentSwMsi { get; set; }
+
     internal override HwptPaging Paging => this;
 
     internal override void Destroy()

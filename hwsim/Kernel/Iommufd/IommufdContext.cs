@@ -5,8 +5,7 @@ namespace IommuFd.HwSim.Kernel;
 
 /// <summary>An open /dev/iommu (struct iommufd_ctx): one id space of objects.</summary>
 /// <remarks>
-/// Does not model: kernel-managed MSI pages (IOMMU_RESV_SW_MSI windows are reserved, nothing is installed in them), cgroup limits, and the 60 s limit
-/// of waiting for an object that is in use.
+/// Does not model: cgroup limits, and the 60 s limit of waiting for an object that is in use.
 /// </remarks>
 public sealed unsafe partial class IommufdContext : SimulatedFile
 {

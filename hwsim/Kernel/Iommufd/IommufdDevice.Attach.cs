@@ -62,7 +62,7 @@ public sealed partial class IommufdDevice
 
             if (reserves)
             {
-                var rc = pagetable.ReserveRegionsOf(Device);
+                var rc = AttachReservedIova(hwpt.Paging, isFirst: attach == null);
                 if (rc != 0)
                 {
                     return rc;
@@ -91,6 +91,27 @@ public sealed partial class IommufdDevice
             attach.Devices.Add(this);
             return 0;
         }
+    }
+
+    /// <summary>iommufd_sw_msi, for the device's group: see <see cref="IommuGroup.PrepareMsi"/>.</summary>
+    internal int PrepareMsi(HwptPaging hwpt, ulong doorbell, ref ulong address) => Context.SwMsi(Group, hwpt, doorbell, ref address);
+
+    // iommufd_device_attach_reserved_iova
+    private int AttachReservedIova(HwptPaging hwpt, bool isFirst)
+    {
+        var pagetable = hwpt.Ioas.Pagetable;
+        Group.SwMsiStart = Device.SoftwareMsi ?? Group.SwMsiStart;
+        var rc = pagetable.ReserveRegionsOf(Device);
+        if (rc == 0 && isFirst)
+        {
+            rc = Context.SetUpSwMsi(Group, hwpt);
+            if (rc != 0)
+            {
+                pagetable.RemoveReserved(Device);
+            }
+        }
+
+        return rc;
     }
 
     /// <summary>iommufd_hw_pagetable_detach: the table that was attached, whose reference the caller gives back.</summary>
@@ -235,16 +256,13 @@ public sealed partial class IommufdDevice
             }
 
             var moves = hwpt.Paging.Ioas != old.Paging.Ioas;
-            if (pasid == IommuGroup.NoPasid && !device.IsNoIommu && moves)
+            if (pasid == IommuGroup.NoPasid && !device.IsNoIommu)
             {
-                foreach (var member in attach.Devices)
+                var failed = ReplaceReservedIova(attach, hwpt, moves);
+                if (failed != 0)
                 {
-                    var failed = hwpt.Paging.Ioas.Pagetable.ReserveRegionsOf(member.Device);
-                    if (failed != 0)
-                    {
-                        RemoveReserved(attach, hwpt);
-                        return failed;
-                    }
+                    RemoveReserved(attach, hwpt);
+                    return failed;
                 }
             }
 
@@ -271,6 +289,21 @@ public sealed partial class IommufdDevice
             replaced = old;
             return 0;
         }
+    }
+
+    // iommufd_group_do_replace_reserved_iova
+    private static int ReplaceReservedIova(IommufdAttach attach, HwPagetable hwpt, bool moves)
+    {
+        foreach (var member in moves ? attach.Devices : [])
+        {
+            var rc = hwpt.Paging.Ioas.Pagetable.ReserveRegionsOf(member.Device);
+            if (rc != 0)
+            {
+                return rc;
+            }
+        }
+
+        return attach.Devices[0].Context.SetUpSwMsi(attach.Devices[0].Group, hwpt.Paging);
     }
 
     private static void RemoveReserved(IommufdAttach attach, HwPagetable hwpt)

@@ -13,6 +13,12 @@ internal sealed class IommufdGroup(IommufdContext context, IommuGroup? group)
 
     internal Lock Lock { get; } = new();
 
+    /// <summary>First IOVA of the window in which the kernel maps interrupt doorbells; null until a device that has one is attached.</summary>
+    internal ulong? SwMsiStart { get; set; }
+
+    /// <summary>The doorbell pages that interrupts of the group's devices were set up with, a bit for each page of the file.</summary>
+    internal ulong RequiredSwMsi { get; set; }
+
     /// <summary>True while a PASID other than 0 is attached.</summary>
     internal bool HasPasids => _attaches.Count != 0 && _attaches.Keys[^1] != IommuGroup.NoPasid;
 

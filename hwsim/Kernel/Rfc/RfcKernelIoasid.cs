@@ -178,6 +178,8 @@ internal abstract partial class RfcKernelIoasid : RfcIoasid
             return error;
         }
 
+        MsiCookie.Give(domain!, device.Iommu);
+
         // Before anything is mapped: some units keep it in every entry.
         if (_snoop != RfcSnoop.Disabled && device.CanEnforceSnoop)
         {

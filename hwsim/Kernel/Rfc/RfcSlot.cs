@@ -205,7 +205,13 @@ internal sealed class RfcSlot(IommuGroup? group, uint pasid)
         }
 
         var handle = new RfcAttachHandle(this, device, next);
-        int error = (Pasid == IommuGroup.NoPasid, Effective is null) switch
+        int error = Pasid == IommuGroup.NoPasid ? Group!.InstallMsi(next.Domain!) : 0;
+        if (error < 0)
+        {
+            return error;
+        }
+
+        error = (Pasid == IommuGroup.NoPasid, Effective is null) switch
         {
             (true, true) => Group!.AttachGroupHandle(next.Domain!, handle),
             (true, false) => Group!.ReplaceGroupHandle(next.Domain!, handle),

@@ -79,6 +79,8 @@ internal sealed class RfcUserIoasid(RfcContext context, RfcKernelIoasid parent, 
             error = ((IUserTables)device.Iommu.Ops!).AllocUserTable(device.Iommu, lower!, table, out _domain);
             if (error == 0)
             {
+                // Interrupt doorbells are in the kernel's table; the user's must lead to the window in it.
+                _domain!.Cookie = lower!.Cookie;
                 Faults?.Connect(_domain!);
             }
         }

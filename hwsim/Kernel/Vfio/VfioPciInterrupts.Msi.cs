@@ -1,3 +1,4 @@
+using IommuFd.HwSim.Units;
 using IommuFd.Native;
 using IommuFd.Native.Uapi;
 using static IommuFd.HwSim.Kernel.PciRegisters;
@@ -7,8 +8,11 @@ namespace IommuFd.HwSim.Kernel;
 /// <summary>MSI and MSI-X: one eventfd a vector.</summary>
 internal sealed unsafe partial class VfioPciInterrupts
 {
-    // Where the platform takes interrupt messages (Intel SDM volume 3, 11.11.1); the kernel's choice of vector is of no consequence here.
-    private const uint MessageAddress = 0xfee00000, MessageData = 0x20;
+    // Where a PC takes interrupt messages (Intel SDM volume 3, 11.11.1); the kernel's choice of vector is of no consequence there.
+    private const uint PcAddress = 0xfee00000, PcData = 0x20;
+
+    private ulong _messageAddress;
+    private uint _messageData;
 
     private int TriggerMsi(in vfio_irq_set head, byte* data)
     {
@@ -37,8 +41,13 @@ internal sealed unsafe partial class VfioPciInterrupts
                 return -Errno.ERANGE;
             }
 
-            EnableMsi(head.index, head.start + head.count);
-            int error = SetBlock(head.start, head.count, (int*)data);
+            int error = EnableMsi(head.index, head.start + head.count);
+            if (error < 0)
+            {
+                return error;
+            }
+
+            error = SetBlock(head.start, head.count, (int*)data);
             if (error < 0)
             {
                 DisableMsi();
@@ -67,22 +76,38 @@ internal sealed unsafe partial class VfioPciInterrupts
         return 0;
     }
 
-    private void EnableMsi(uint index, uint vectors)
+    // pci_alloc_irq_vectors: whatever the interrupt domains of the platform say, a failure is -ENOSPC.
+    private int EnableMsi(uint index, uint vectors)
     {
         PciFunction f = device.Function;
+        (_messageAddress, _messageData) = (PcAddress, PcData);
+        if (f.Hardware.Unit is { Its: { } its })
+        {
+            _messageAddress = GicIts.Translater;
+            if (device.Iommu is { Ops: not null, Group: { } group } && group.PrepareMsi(GicIts.Translater, out _messageAddress) < 0)
+            {
+                return -Errno.ENOSPC;
+            }
+
+            // Later vectors of MSI-X have their event from the beginning.
+            _messageData = its.Map(f.Hardware.RequesterId, index == Vfio.VFIO_PCI_MSIX_IRQ_INDEX ? Count(index) : vectors, Signal);
+        }
+
         _type = index;
         Volatile.Write(ref _triggers, new EventfdContext?[Count(index)]);
         if (index == Vfio.VFIO_PCI_MSIX_IRQ_INDEX)
         {
             f.Write(f.Msix + PCI_MSIX_FLAGS, 2, (f.Read(f.Msix + PCI_MSIX_FLAGS, 2) & ~(uint)PCI_MSIX_FLAGS_MASKALL) | PCI_MSIX_FLAGS_ENABLE);
-            return;
+            return 0;
         }
 
         MsiMaximum = int.Log2((int)vectors) + (int.IsPow2((int)vectors) ? 0 : 1);
         uint flags = f.Read(f.Msi + PCI_MSI_FLAGS, 2);
-        f.Write(f.Msi + PCI_MSI_ADDRESS_LO, 4, MessageAddress);
-        f.Write(f.Msi + ((flags & PCI_MSI_FLAGS_64BIT) != 0 ? 12 : 8), 2, MessageData);
+        // Below 4 GiB on every platform.
+        f.Write(f.Msi + PCI_MSI_ADDRESS_LO, 4, (uint)_messageAddress);
+        f.Write(f.Msi + ((flags & PCI_MSI_FLAGS_64BIT) != 0 ? 12 : 8), 2, _messageData);
         f.Write(f.Msi + PCI_MSI_FLAGS, 2, (flags & ~(uint)PCI_MSI_FLAGS_QSIZE) | (uint)(MsiMaximum << 4) | PCI_MSI_FLAGS_ENABLE);
+        return 0;
     }
 
     private void DisableMsi()
@@ -104,6 +129,7 @@ internal sealed unsafe partial class VfioPciInterrupts
             trigger?.Dispose();
         }
 
+        f.Hardware.Unit?.Its?.Unmap(f.Hardware.RequesterId, _messageData);
         _type = None;
     }
 
@@ -164,9 +190,9 @@ internal sealed unsafe partial class VfioPciInterrupts
         ulong entry = (table & ~7u) + (16UL * vector);
         uint command = f.Read(PCI_COMMAND, 2);
         f.Write(PCI_COMMAND, 2, command | PCI_COMMAND_MEMORY);
-        f.Hardware.WriteBar(bar, entry, 4, MessageAddress);
+        f.Hardware.WriteBar(bar, entry, 4, (uint)_messageAddress);
         f.Hardware.WriteBar(bar, entry + 4, 4, 0);
-        f.Hardware.WriteBar(bar, entry + 8, 4, MessageData + vector);
+        f.Hardware.WriteBar(bar, entry + 8, 4, _messageData + vector);
         f.Hardware.WriteBar(bar, entry + 12, 4, masked ? 1u : 0);
         f.Write(PCI_COMMAND, 2, command);
     }

@@ -1,4 +1,5 @@
 using IommuFd.HwSim.Devices;
+using IommuFd.HwSim.Units;
 using IommuFd.Native;
 using IommuFd.Native.Uapi;
 using static IommuFd.HwSim.Kernel.PciRegisters;
@@ -22,8 +23,20 @@ internal sealed unsafe partial class VfioPciInterrupts(VfioPciDevice device) : I
     /// <inheritdoc/>
     void IInterruptSink.Message(PciDevice source, int vector, ulong address, uint data)
     {
+        if (source.Unit is { Its: not null } unit)
+        {
+            // A write like any other: what it reaches, the IOMMU says.
+            _ = unit.Write(source.RequesterId, DmaRequest.NoPasid, address, &data, sizeof(uint));
+            return;
+        }
+
+        Signal((uint)vector);
+    }
+
+    private void Signal(uint vector)
+    {
         EventfdContext?[] triggers = Volatile.Read(ref _triggers);
-        if ((uint)vector < (uint)triggers.Length)
+        if (vector < (uint)triggers.Length)
         {
             Volatile.Read(ref triggers[vector])?.Signal();
         }

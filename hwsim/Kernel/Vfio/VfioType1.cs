@@ -6,7 +6,7 @@ namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The type 1 IOMMU of a container (struct vfio_iommu, drivers/vfio/vfio_iommu_type1.c): one address space for all of its groups.</summary>
 /// <remarks>
-/// Does not model: software-managed MSI windows, coalescing of pinned pages, and pages that drivers of mediated devices pin through a container.
+/// Does not model: coalescing of pinned pages, and pages that drivers of mediated devices pin through a container.
 /// </remarks>
 internal sealed unsafe partial class VfioType1 : IDisposable
 {
@@ -170,6 +170,7 @@ internal sealed unsafe partial class VfioType1 : IDisposable
         _groups.Add(group);
         if (_domain is null)
         {
+            MsiCookie.Give(domain!, device);
             _domain = domain;
             _isCoherent = domain!.EnforceCacheCoherency();
         }

@@ -18,8 +18,11 @@ public sealed class InterruptTests : IDisposable
 
     private int Bound(string device)
     {
-        int file = _t.OpenDevice(device);
-        _t.Bind(file, _t.OpenIommu());
+        int file = _t.OpenDevice(device), iommufd = _t.OpenIommu();
+        _t.Bind(file, iommufd);
+
+        // Where messages go through the IOMMU, none can be set up before the device has an address space.
+        _t.Attach(file, _t.AllocIoas(iommufd));
         return file;
     }
 

@@ -69,6 +69,25 @@ public sealed class VirtualSmmuTests : IDisposable
     }
 
     [Fact]
+    public async Task An_interrupt_goes_through_the_guest_s_table_and_then_to_the_page_that_the_kernel_keeps_in_the_parent()
+    {
+        const ulong window = 0x800_0000;
+        using VirtualDevice virtualDevice = _iommu.AllocateVirtualDevice(_device.DeviceId, VirtualStream);
+        using HwptNested table = AllocateTable();
+        using Attachment attachment = _device.Attach(table);
+        using InterruptSet interrupts = _device.EnableInterrupts(InterruptKind.Msi);
+
+        // The guest does not lead the window to itself yet: the message is refused, as the guest's fault.
+        _edu.Write32(0x60, 1);
+        Assert.Equal(0ul, interrupts[0].Wait(TimeSpan.FromMilliseconds(10)));
+        _guest.At<ulong>(0x4000 + (64 * 8)) = 0x6003;
+        _guest.At<ulong>(0x6000) = window | Terminal;
+        _edu.Write32(0x64, uint.MaxValue);
+        _edu.Write32(0x60, 1);
+        Assert.True(await interrupts[0].WaitAsync(TestContext.Current.CancellationToken) > 0);
+    }
+
+    [Fact]
     public void A_command_that_a_guest_may_not_give_says_how_many_were_done_before_it()
     {
         using VirtualDevice virtualDevice = _iommu.AllocateVirtualDevice(_device.DeviceId, VirtualStream);

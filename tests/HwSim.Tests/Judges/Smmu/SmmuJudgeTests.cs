@@ -8,7 +8,14 @@ namespace HwSim.Tests.Judges.Smmu;
 public sealed class SmmuJudgeTests(SmmuBench bench) : IClassFixture<SmmuBench>
 {
     private const PageAttributes Used = PageAttributes.User | PageAttributes.Accessed | PageAttributes.Coherent;
-    private static readonly PageAttributes[] FirstPermissions = [Used | PageAttributes.Read, Used | PageAttributes.Read | PageAttributes.Write];
+
+    // The last: the page of an interrupt doorbell, as the kernel maps it.
+    private static readonly PageAttributes[] FirstPermissions =
+    [
+        Used | PageAttributes.Read, Used | PageAttributes.Read | PageAttributes.Write,
+        PageAttributes.User | PageAttributes.Accessed | PageAttributes.Device | PageAttributes.Execute | PageAttributes.Read | PageAttributes.Write,
+    ];
+
     private static readonly PageAttributes[] SecondPermissions = [.. FirstPermissions, Used | PageAttributes.Write];
 
     [Fact]
