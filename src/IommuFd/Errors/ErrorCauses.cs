@@ -136,7 +136,10 @@ internal static class ErrorCauses
         [("IOMMU_VIOMMU_ALLOC", EOPNOTSUPP)] = new(FailureCause.NotSupported, "the device's IOMMU has no virtual IOMMU of this type", ""),
         [("VFIO_DEVICE_SET_IRQS", EINVAL)] = new(
             FailureCause.OutOfRange, "the device has fewer interrupts of this kind, or another kind is enabled", "Ask for no more than the device has; disable the other kind."),
-        [("VFIO_DEVICE_SET_IRQS", ENOSPC)] = new(FailureCause.OutOfRange, "the platform has too few interrupt vectors left", "Ask for fewer."),
+        [("VFIO_DEVICE_SET_IRQS", ENOSPC)] = new(
+            FailureCause.OutOfRange,
+            "the platform has too few interrupt vectors left, or its messages go through the IOMMU (Arm) and the device is not attached",
+            "Attach the device before its interrupts are turned on; ask for fewer."),
         [("VFIO_DEVICE_RESET", EINVAL)] = new(FailureCause.NotSupported, "the device has no reset of its own", "Use a hot reset of its bus."),
         [("VFIO_DEVICE_PCI_HOT_RESET", EINVAL)] = new(
             FailureCause.ObjectInUse, "the reset would hit devices that this program does not hold", "Bind all the devices that the reset hits to the same context."),
