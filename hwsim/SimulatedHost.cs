@@ -7,8 +7,8 @@ using IommuFd.Native;
 namespace IommuFd.HwSim;
 
 /// <summary>
-/// A simulated machine: an IOMMU, PCI devices, and the part that Linux plays between them and a program. Machines are independent of each other; any number may
-/// live in one process.
+/// A simulated machine: an IOMMU, PCI devices, and the part that Linux plays between them and a program. Machines are independent of each other; any
+/// number may live in one process.
 /// </summary>
 /// <remarks>
 /// Descriptors that it hands out are real ones, calls on anything else go to the real kernel. Does not model: other processes, fork(2), time.
@@ -106,7 +106,9 @@ public sealed class SimulatedHost : IHost
     /// <summary>VFIO of the machine.</summary>
     internal VfioCore Vfio => _vfio;
 
-    /// <summary>The silicon at a PCI address such as 0000:00:04.0, past the kernel: for tests and for injecting events; null where there is none.</summary>
+    /// <summary>
+    /// The silicon at a PCI address such as 0000:00:04.0, past the kernel: for tests and for injecting events; null where there is none.
+    /// </summary>
     public PciDevice? Device(string address) => _pci.Silicon(address);
 
     /// <summary>Reports an error of a device to its driver, as AER would: with vfio-pci the ERR eventfd is signalled.</summary>
@@ -123,11 +125,16 @@ public sealed class SimulatedHost : IHost
         return true;
     }
 
-    /// <summary>What the process holds: pages that are pinned and charged, and its open files with what they hold. For finding what a call or a program left behind.</summary>
+    /// <summary>
+    /// What the process holds: pages that are pinned and charged, and its open files with what they hold. For finding what a call or a program left
+    /// behind.
+    /// </summary>
     /// <returns>One line each; the same text for the same state.</returns>
     public string DescribeHoldings()
     {
-        List<string> lines = [$"{Process.PinnedPages.Pages} pages pinned, {Process.LockedPages.Pages} charged to the process, {Process.User.LockedPages.Pages} to its user"];
+        List<string> lines =
+            [$"{Process.PinnedPages.Pages} pages pinned, {Process.LockedPages.Pages} charged to the process, {Process.User.LockedPages.Pages}"
+                + " to its user"];
         foreach ((int descriptor, SimulatedFile file) in _table.All())
         {
             lines.Add($"{descriptor}: {LeakReport.Describe(file) ?? file.GetType().Name}");
@@ -137,8 +144,8 @@ public sealed class SimulatedHost : IHost
     }
 
     /// <summary>
-    /// A processor executes ENQCMD: it sends a work descriptor with a PASID to a device's portal, and the device writes 8 bytes with that PASID. On a machine of the
-    /// proposal ("dialect": "rfc").
+    /// A processor executes ENQCMD: it sends a work descriptor with a PASID to a device's portal, and the device writes 8 bytes with that PASID. On a
+    /// machine of the proposal ("dialect": "rfc").
     /// </summary>
     /// <param name="vm">Descriptor of the VM that the processor runs, so that the PASID is translated; -1 for a process of the host.</param>
     /// <param name="device">Descriptor of the device.</param>
@@ -174,7 +181,8 @@ public sealed class SimulatedHost : IHost
         var system = new SystemFiles(_tree, Topology);
         system.AddProc();
         system.AddFlag("vfio", "enable_unsafe_noiommu_mode", () => _vfio.EnableUnsafeNoIommu, value => _vfio.EnableUnsafeNoIommu = value);
-        system.AddFlag("vfio_iommu_type1", "allow_unsafe_interrupts", () => _vfio.Type1AllowUnsafeInterrupts, value => _vfio.Type1AllowUnsafeInterrupts = value);
+        system.AddFlag("vfio_iommu_type1", "allow_unsafe_interrupts", () => _vfio.Type1AllowUnsafeInterrupts,
+            value => _vfio.Type1AllowUnsafeInterrupts = value);
         system.AddFlag("vfio_iommu_type1", "disable_hugepages", () => _vfio.Type1DisableHugePages, value => _vfio.Type1DisableHugePages = value);
         system.AddNumber("vfio_iommu_type1", "dma_entry_limit", () => _vfio.DmaEntryLimit, value => _vfio.DmaEntryLimit = value);
         if (!Topology.Without.Contains("iommufd"))
@@ -217,12 +225,14 @@ public sealed class SimulatedHost : IHost
     private void AddDrivers()
     {
         var system = new SystemFiles(_tree, Topology);
-        var drivers = new List<PciDriver> { new PcieportDriver(), new SiovDriver(), new PciStubDriver(), new VirtioPciDriver(), new NvmeDriver(), new IgbDriver(_pci), new IgbvfDriver() };
+        var drivers = new List<PciDriver> { new PcieportDriver(), new SiovDriver(), new PciStubDriver(), new VirtioPciDriver(), new NvmeDriver(),
+            new IgbDriver(_pci), new IgbvfDriver() };
         if (!Topology.Without.Contains("vfio-pci"))
         {
             var vfioPci = new VfioPciDriver(_vfio, _pci);
             system.AddFlag("vfio_pci", "enable_sriov", () => vfioPci.EnableSriov, value => vfioPci.EnableSriov = value);
-            system.AddFlag("vfio_pci", "disable_denylist", () => vfioPci.DisableDenylist, value => vfioPci.DisableDenylist = value, isWritable: false);
+            system.AddFlag("vfio_pci", "disable_denylist", () => vfioPci.DisableDenylist,
+                value => vfioPci.DisableDenylist = value, isWritable: false);
             system.AddFlag("vfio_pci", "nointxmask", () => vfioPci.NoIntxMask, value => vfioPci.NoIntxMask = value);
             system.AddFlag("vfio_pci", "disable_idle_d3", () => vfioPci.DisableIdleD3, value => vfioPci.DisableIdleD3 = value);
             drivers.Add(vfioPci);

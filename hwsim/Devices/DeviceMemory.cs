@@ -24,7 +24,9 @@ internal sealed unsafe class DeviceMemory : IDisposable
         }
     }
 
-    /// <summary>Added to a region's offset in VFIO to get the bytes' place in <see cref="Descriptor"/>: what another process is told, and maps by itself.</summary>
+    /// <summary>
+    /// Added to a region's offset in VFIO to get the bytes' place in <see cref="Descriptor"/>: what another process is told, and maps by itself.
+    /// </summary>
     public const long MapBias = 1L << 62;
 
     /// <summary>The memory file.</summary>
@@ -37,7 +39,8 @@ internal sealed unsafe class DeviceMemory : IDisposable
     public nint Address { get; }
 
     /// <summary>Maps a part for the user.</summary>
-    public nint Mmap(nint address, nuint length, int protection, int flags, long offset) => _real.Mmap(address, length, protection, flags, _descriptor, _base + offset);
+    public nint Mmap(nint address, nuint length, int protection, int flags, long offset) =>
+        _real.Mmap(address, length, protection, flags, _descriptor, _base + offset);
 
     /// <summary>Reads 1 to 8 bytes.</summary>
     public ulong Read(ulong offset, int bytes)

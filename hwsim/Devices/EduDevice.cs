@@ -3,13 +3,13 @@ using IommuFd.HwSim.Units;
 namespace IommuFd.HwSim.Devices;
 
 /// <summary>
-/// The educational device 1234:11e8, register for register as QEMU documents it (docs/specs/edu): a factorial engine, an interrupt, and a DMA engine with a
-/// 4 KiB buffer. One driver runs on this model, on QEMU and under a real kernel.
+/// The educational device 1234:11e8, register for register as QEMU documents it (docs/specs/edu): a factorial engine, an interrupt, and a DMA engine
+/// with a 4 KiB buffer. One driver runs on this model, on QEMU and under a real kernel.
 /// </summary>
 /// <remarks>
-/// Work is finished when the register write that starts it returns; no timer and no thread is involved. To a driver it looks asynchronous all the same: without
-/// an interrupt asked for, the busy bit is still set at the first read after the start. Does not model: QEMU's 100 ms delay; a DMA that leaves
-/// the buffer ends QEMU, here it moves nothing and is noted in <see cref="Notes"/>.
+/// Work is finished when the register write that starts it returns; no timer and no thread is involved. To a driver it looks asynchronous all the
+/// same: without an interrupt asked for, the busy bit is still set at the first read after the start. Does not model: QEMU's 100 ms delay; a DMA that
+/// leaves the buffer ends QEMU, here it moves nothing and is noted in <see cref="Notes"/>.
 /// </remarks>
 public sealed unsafe class EduDevice : PciDevice
 {
@@ -175,7 +175,8 @@ public sealed unsafe class EduDevice : PciDevice
         var iova = toMemory ? _destination : _source;
         if (inside > BufferSize || _count > BufferSize - inside)
         {
-            Note($"DMA of {_count} bytes at 0x{inside + BufferAddress:x} leaves the buffer 0x{BufferAddress:x}..0x{BufferAddress + BufferSize - 1:x}");
+            Note($"DMA of {_count} bytes at 0x{inside + BufferAddress:x} leaves the buffer"
+                + $" 0x{BufferAddress:x}..0x{BufferAddress + BufferSize - 1:x}");
             LastDma = DmaStatus.NoMemory;
         }
         else

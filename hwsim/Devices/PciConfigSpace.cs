@@ -3,7 +3,8 @@ using System.Buffers.Binary;
 namespace IommuFd.HwSim.Devices;
 
 /// <summary>
-/// A PCI configuration space (PCI Local Bus 3.0 chapter 6, PCIe base 7.5): bytes, which of their bits software can write, which it clears by writing 1.
+/// A PCI configuration space (PCI Local Bus 3.0 chapter 6, PCIe base 7.5): bytes, which of their bits software can write, which it clears by writing
+/// 1.
 /// </summary>
 public sealed class PciConfigSpace
 {
@@ -111,7 +112,9 @@ public sealed class PciConfigSpace
 
     /// <summary>The next capability begins at this offset: for a device whose layout is known.</summary>
     /// <param name="offset">A multiple of 4, not before the end of the last capability.</param>
-    public void SkipTo(int offset) => _nextCapability = offset >= _nextCapability ? offset : throw new InvalidOperationException($"0x{offset:x} is taken.");
+    public void SkipTo(int offset) => _nextCapability = offset >= _nextCapability
+        ? offset
+        : throw new InvalidOperationException($"0x{offset:x} is taken.");
 
     /// <summary>Adds a capability at the end of the list.</summary>
     /// <param name="id">Capability id.</param>

@@ -3,10 +3,12 @@ using IommuFd.HwSim.Units;
 namespace IommuFd.HwSim.Devices;
 
 /// <summary>
-/// A PCI function: configuration space, BARs, interrupts, and DMA through the IOMMU in front of it. A device model derives from it and implements its registers.
+/// A PCI function: configuration space, BARs, interrupts, and DMA through the IOMMU in front of it. A device model derives from it and implements its
+/// registers.
 /// </summary>
 /// <remarks>
-/// Registers are accessed under the device's lock. Does not model: link training and errors (AER), power states beyond the register bits, expansion ROMs.
+/// Registers are accessed under the device's lock. Does not model: link training and errors (AER), power states beyond the register bits, expansion
+/// ROMs.
 /// </remarks>
 public abstract partial class PciDevice
 {
@@ -29,10 +31,14 @@ public abstract partial class PciDevice
     /// <summary>Its identification.</summary>
     public PciIdentity Identity { get; }
 
-    /// <summary>Its configuration space, for the model and for looking; software goes through <see cref="ReadConfig"/> and <see cref="WriteConfig"/>.</summary>
+    /// <summary>
+    /// Its configuration space, for the model and for looking; software goes through <see cref="ReadConfig"/> and <see cref="WriteConfig"/>.
+    /// </summary>
     public PciConfigSpace Config { get; }
 
-    /// <summary>Bus, device and function as the IOMMU sees them: bus &lt;&lt; 8 | device &lt;&lt; 3 | function. Set when the device is put into a machine.</summary>
+    /// <summary>
+    /// Bus, device and function as the IOMMU sees them: bus &lt;&lt; 8 | device &lt;&lt; 3 | function. Set when the device is put into a machine.
+    /// </summary>
     public ushort RequesterId { get; set; }
 
     /// <summary>The IOMMU in front of the device; null: its DMA reaches nothing.</summary>
@@ -54,8 +60,8 @@ public abstract partial class PciDevice
     public bool BusMasterEnabled => (Config.Read(PciConfigSpace.Command, 2) & 4) != 0;
 
     /// <summary>
-    /// True once the function was pulled out without a word (surprise removal): reads give ones, writes go nowhere, no DMA and no interrupt. What a program has mapped
-    /// (<see cref="PlainFunction"/> with memory) stays.
+    /// True once the function was pulled out without a word (surprise removal): reads give ones, writes go nowhere, no DMA and no interrupt. What a
+    /// program has mapped (<see cref="PlainFunction"/> with memory) stays.
     /// </summary>
     public bool IsDisconnected { get; set; }
 
@@ -144,7 +150,10 @@ public abstract partial class PciDevice
     /// <returns>False when it is not.</returns>
     internal bool AllowMapping(int bar) => _mayMapRegisters = this is IPolledRegisters registers && registers.PolledBar == bar;
 
-    /// <summary>Other devices are about to reach a BAR (peer to peer): where it is plain memory it lies in physical memory from now on. Registers cannot be reached.</summary>
+    /// <summary>
+    /// Other devices are about to reach a BAR (peer to peer): where it is plain memory it lies in physical memory from now on. Registers cannot be
+    /// reached.
+    /// </summary>
     internal virtual void ShowMemory(int bar, ulong address, PhysicalMemory memory)
     {
     }

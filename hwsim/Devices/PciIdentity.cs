@@ -7,7 +7,8 @@ namespace IommuFd.HwSim.Devices;
 /// <param name="Revision">Revision id.</param>
 /// <param name="SubsystemVendor">Subsystem vendor id.</param>
 /// <param name="Subsystem">Subsystem id.</param>
-public readonly record struct PciIdentity(ushort Vendor, ushort Device, uint Class, byte Revision = 0, ushort SubsystemVendor = 0, ushort Subsystem = 0);
+public readonly record struct PciIdentity(ushort Vendor, ushort Device, uint Class, byte Revision = 0,
+    ushort SubsystemVendor = 0, ushort Subsystem = 0);
 
 /// <summary>A base address register.</summary>
 /// <param name="Index">0 to 5; a 64-bit BAR takes the next index too.</param>

@@ -3,8 +3,8 @@ using IommuFd.Native;
 namespace IommuFd.HwSim.Devices;
 
 /// <summary>
-/// A function that a topology describes and nothing stands behind: it has its identification, capabilities and BARs. BARs that the topology calls memory keep
-/// what is written to them, the others read as zero.
+/// A function that a topology describes and nothing stands behind: it has its identification, capabilities and BARs. BARs that the topology calls
+/// memory keep what is written to them, the others read as zero.
 /// </summary>
 /// <remarks>Does not model: any register. It raises no interrupt and does no DMA.</remarks>
 internal sealed class PlainFunction : PciDevice, IDisposable
@@ -15,14 +15,16 @@ internal sealed class PlainFunction : PciDevice, IDisposable
 
     /// <summary>The function as the topology describes it.</summary>
     public PlainFunction(FunctionTopology topology)
-        : base(new PciIdentity(topology.Vendor, topology.Device, topology.Class, topology.Revision, topology.SubsystemVendor, topology.SubsystemDevice), topology.ConfigSize)
+        : base(new PciIdentity(topology.Vendor, topology.Device, topology.Class, topology.Revision, topology.SubsystemVendor,
+            topology.SubsystemDevice), topology.ConfigSize)
     {
         bool isVirtual = topology.Vendor == 0xffff;
         foreach (BarTopology bar in topology.Bars)
         {
             _isMemory[bar.Index] = bar.Memory;
             AddBar(new PciBar(
-                bar.Index, bar.Size, bar.Kind == BarKind.Io, bar.Kind is BarKind.Memory64 or BarKind.Prefetchable64, bar.Kind is BarKind.Prefetchable32 or BarKind.Prefetchable64));
+                bar.Index, bar.Size, bar.Kind == BarKind.Io, bar.Kind is BarKind.Memory64 or BarKind.Prefetchable64,
+                bar.Kind is BarKind.Prefetchable32 or BarKind.Prefetchable64));
         }
 
         if (isVirtual)

@@ -2,7 +2,9 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Devices;
 
-/// <summary>A device whose registers of one BAR can be mapped: its registers are words in an array, and what a driver reads of them is what the array holds.</summary>
+/// <summary>
+/// A device whose registers of one BAR can be mapped: its registers are words in an array, and what a driver reads of them is what the array holds.
+/// </summary>
 internal interface IPolledRegisters
 {
     /// <summary>The BAR.</summary>
@@ -20,7 +22,9 @@ internal interface IPolledRegisters
     /// <summary>Words whose writes come after all others, in this order: doorbells.</summary>
     IReadOnlyList<int> AppliedLast { get; }
 
-    /// <summary>Words where writing what was there before means something, with a reserved bit that is shown so that no such write goes unseen.</summary>
+    /// <summary>
+    /// Words where writing what was there before means something, with a reserved bit that is shown so that no such write goes unseen.
+    /// </summary>
     IReadOnlyList<(int Word, uint Bit)> Marks { get; }
 
     /// <summary>A write that was found. Called under the device's lock.</summary>
@@ -28,11 +32,13 @@ internal interface IPolledRegisters
 }
 
 /// <summary>
-/// A BAR with registers that a program has mapped: shared memory, a thread that finds what was written there, and the device's registers published there.
+/// A BAR with registers that a program has mapped: shared memory, a thread that finds what was written there, and the device's registers published
+/// there.
 /// </summary>
 /// <remarks>
-/// A write is found because the word is no longer what was published. So it takes time; writing what can be read there is not seen; of two writes to one word the thread may see the
-/// last; the order of writes to different words is kept only as far as <see cref="IPolledRegisters"/> states it; and a read has no effect on the device.
+/// A write is found because the word is no longer what was published. So it takes time; writing what can be read there is not seen; of two writes to
+/// one word the thread may see the last; the order of writes to different words is kept only as far as <see cref="IPolledRegisters"/> states it; and
+/// a read has no effect on the device.
 /// </remarks>
 // SAFETY: the memory is as large as the register file, and all indexes are in the ranges that the device states.
 internal sealed unsafe class PolledBar : IDisposable
@@ -174,7 +180,9 @@ internal sealed unsafe class PolledBar : IDisposable
         return firstFound != 0 || found != _first.Length;
     }
 
-    /// <summary>Shows the registers as they are now, but where a write waits. Called under the device's lock, before an interrupt goes out too.</summary>
+    /// <summary>
+    /// Shows the registers as they are now, but where a write waits. Called under the device's lock, before an interrupt goes out too.
+    /// </summary>
     public void Publish()
     {
         if (_thread is null)

@@ -21,7 +21,8 @@ internal static class DeviceModels
         {
             if (bar.IsPolled && !device.AllowMapping(bar.Index))
             {
-                throw new TopologyException($"function {function.Address}: the registers of BAR {bar.Index} cannot be polled; only those of BAR 0 of 'igb' can");
+                throw new TopologyException($"function {function.Address}: the registers of BAR {bar.Index} cannot be polled; only those of BAR 0"
+                    + " of 'igb' can");
             }
         }
 
@@ -75,7 +76,10 @@ internal static class DeviceModels
             good = parts[i].Length == 2 && byte.TryParse(parts[i], NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out mac[i]);
         }
 
-        return good && (mac[0] & 1) == 0 ? mac : throw new TopologyException($"function {function.Address}: property 'mac' is '{text}', not a station's address such as 52:54:00:12:34:56");
+        return good && (mac[0] & 1) == 0
+            ? mac
+            : throw new TopologyException($"function {function.Address}: property 'mac' is '{text}', not a station's address such as"
+                + " 52:54:00:12:34:56");
     }
 
     private static ulong Number(FunctionTopology function, string property, ulong missing)

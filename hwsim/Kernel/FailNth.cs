@@ -1,10 +1,13 @@
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// Fault injection (/proc/PID/task/TID/fail-nth of Documentation/fault-injection): the n-th thing that can fail in the process's calls fails. What can fail
-/// is what the simulated kernel asks of the outside: copies from and to user memory (EFAULT), pinning and physical memory (ENOMEM), and new descriptors (EMFILE).
+/// Fault injection (/proc/PID/task/TID/fail-nth of Documentation/fault-injection): the n-th thing that can fail in the process's calls fails. What
+/// can fail is what the simulated kernel asks of the outside: copies from and to user memory (EFAULT), pinning and physical memory (ENOMEM), and new
+/// descriptors (EMFILE).
 /// </summary>
-/// <remarks>Does not model: one count a thread (here it is one a process), and failing allocations of the simulated kernel's own objects, which do not fail.</remarks>
+/// <remarks>
+/// Does not model: one count a thread (here it is one a process), and failing allocations of the simulated kernel's own objects, which do not fail.
+/// </remarks>
 public sealed class FailNth
 {
     private int _left;
@@ -20,10 +23,14 @@ public sealed class FailNth
         }
     }
 
-    /// <summary>True: copies to user memory succeed. A command that answers through memory has then done its work, and some commands do not take it back.</summary>
+    /// <summary>
+    /// True: copies to user memory succeed. A command that answers through memory has then done its work, and some commands do not take it back.
+    /// </summary>
     public bool SparesAnswers { get; set; }
 
-    /// <summary>True from the moment that a call's descriptor is known to the program: Linux makes that the last step, after which nothing fails.</summary>
+    /// <summary>
+    /// True from the moment that a call's descriptor is known to the program: Linux makes that the last step, after which nothing fails.
+    /// </summary>
     internal bool IsCommitted { get; set; }
 
     /// <summary>Asked before everything that can fail.</summary>

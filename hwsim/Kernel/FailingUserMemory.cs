@@ -9,7 +9,9 @@ internal sealed unsafe class FailingUserMemory(IUserMemory inner, FailNth faults
     public SimulatedProcess Process => inner.Process;
 
     /// <inheritdoc/>
-    public int CopyFrom(ulong address, void* destination, nuint length) => faults.MustFail() ? -Errno.EFAULT : inner.CopyFrom(address, destination, length);
+    public int CopyFrom(ulong address, void* destination, nuint length) => faults.MustFail()
+        ? -Errno.EFAULT
+        : inner.CopyFrom(address, destination, length);
 
     /// <inheritdoc/>
     public int CopyTo(ulong address, void* source, nuint length) =>

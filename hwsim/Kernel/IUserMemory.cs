@@ -44,9 +44,12 @@ public unsafe interface IUserMemory : IPageSource
     /// <summary>copy_to_user: all of <paramref name="length"/> bytes to user <paramref name="address"/>, or -EFAULT.</summary>
     int CopyTo(ulong address, void* source, nuint length);
 
-    /// <summary>Where pages of a range are to be pinned from. Whoever pins asks once and keeps to the answer, whatever becomes of the range.</summary>
+    /// <summary>
+    /// Where pages of a range are to be pinned from. Whoever pins asks once and keeps to the answer, whatever becomes of the range.
+    /// </summary>
     /// <param name="address">User address.</param>
     /// <param name="length">Bytes.</param>
-    /// <param name="withDevices">For vfio_iommu_type1, which also maps a device's registers that the process has mapped; for iommufd they are -EFAULT.</param>
+    /// <param name="withDevices">For vfio_iommu_type1, which also maps a device's registers that the process has mapped; for iommufd they are
+    /// -EFAULT.</param>
     IPageSource PagesAt(ulong address, ulong length, bool withDevices) => this;
 }

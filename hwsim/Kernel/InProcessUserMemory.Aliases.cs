@@ -41,7 +41,8 @@ public sealed partial class InProcessUserMemory
     {
         foreach (Range range in before)
         {
-            if (range.Alias is { } alias && range.First <= gone.Last && range.Last >= gone.First && !Array.Exists(_known, left => left.Alias == alias))
+            if (range.Alias is { } alias && range.First <= gone.Last && range.Last >= gone.First
+                && !Array.Exists(_known, left => left.Alias == alias))
             {
                 alias.GiveUp();
             }

@@ -9,17 +9,19 @@ namespace IommuFd.HwSim.Kernel;
 /// process_vm_writev on ourselves, which answer EFAULT where a direct access would kill the process.
 /// </summary>
 /// <remarks>
-/// Known to be mapped are anonymous mappings that were made through the seam and the calling thread's stack a little above the present frame, where the argument
-/// structs of typed callers live. The former are shared memory, whatever the program asked for, so that the simulator maps them a second time for devices
-/// (<see cref="PageAlias"/>): pinned pages stay as they are when the program unmaps or protects them, through the seam or behind its back. A device reaches what is
-/// not known by copies (<see cref="OwnMemory"/>).
-/// Does not model: pages of unknown memory (malloc, the managed heap, private mappings of files) that stay for a device when the program frees them, because nothing
-/// holds a private page but its mapping: the device's access is a reported DMA error. Unknown pages that madvise(2) or mmap(2) replaces while they are pinned: a device
-/// reaches the new ones. -EFAULT for known memory that was unmapped behind the seam's back: ioctls and new mappings mean its old pages, also when something else is
-/// there now, because asking the host would double the time of a map. Copy on write of known memory after fork(2).
+/// Known to be mapped are anonymous mappings that were made through the seam and the calling thread's stack a little above the present frame, where
+/// the argument structs of typed callers live. The former are shared memory, whatever the program asked for, so that the simulator maps them a second
+/// time for devices (<see cref="PageAlias"/>): pinned pages stay as they are when the program unmaps or protects them, through the seam or behind its
+/// back. A device reaches what is not known by copies (<see cref="OwnMemory"/>).
+/// Does not model: pages of unknown memory (malloc, the managed heap, private mappings of files) that stay for a device when the program frees them,
+/// because nothing holds a private page but its mapping: the device's access is a reported DMA error. Unknown pages that madvise(2) or mmap(2)
+/// replaces while they are pinned: a device reaches the new ones. -EFAULT for known memory that was unmapped behind the seam's back: ioctls and new
+/// mappings mean its old pages, also when something else is there now, because asking the host would double the time of a map. Copy on write of known
+/// memory after fork(2).
 /// </remarks>
 /// <param name="process">The process, which is the caller of every ioctl.</param>
-// SAFETY (whole class): a pointer is dereferenced here only on the stack or in an alias that is held; every other access is made by the host's kernel.
+// SAFETY (whole class): a pointer is dereferenced here only on the stack or in an alias that is held; every other access is made by the host's
+// kernel.
 public sealed unsafe partial class InProcessUserMemory(SimulatedProcess process) : IUserMemory
 {
     // Two frames of the seam lie below the caller's; a stack's first 16 KiB hold the runtime's own frames, so this much above us is always there.
@@ -103,7 +105,9 @@ public sealed unsafe partial class InProcessUserMemory(SimulatedProcess process)
     /// <inheritdoc/>
     public IPageSource PagesAt(ulong address, ulong length, bool withDevices) =>
         AliasOf(address, length)
-        ?? (IPageSource)(withDevices ? _guardedWithDevices ??= new GuardedPages(this, withDevices: true) : _guarded ??= new GuardedPages(this, withDevices: false));
+        ?? (IPageSource)(withDevices
+            ? _guardedWithDevices ??= new GuardedPages(this, withDevices: true)
+            : _guarded ??= new GuardedPages(this, withDevices: false));
 
     /// <inheritdoc/>
     public int Pin(ulong address, ulong length, bool writable) => Pin(address, length, writable, withDevices: false);

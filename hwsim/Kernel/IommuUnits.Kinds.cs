@@ -13,11 +13,13 @@ internal sealed partial class IommuUnits
     /// <param name="Attributes">The directory of its own attributes.</param>
     /// <param name="Files">Those attributes.</param>
     private sealed record Family(
-        IommuUnit Unit, IommuOps Ops, IReadOnlyList<ReservedRegion> Regions, string Name, string Attributes, (string Name, Func<string> Read)[] Files);
+        IommuUnit Unit, IommuOps Ops, IReadOnlyList<ReservedRegion> Regions, string Name, string Attributes,
+        (string Name, Func<string> Read)[] Files);
 
     private static Family Intel(IommuTopology iommu, PhysicalMemory memory, KernelLog log)
     {
-        // In legacy mode as QEMU's unit: no snoop control, no device TLBs. In scalable mode everything that the data book has and the topology leaves.
+        // In legacy mode as QEMU's unit: no snoop control, no device TLBs. In scalable mode everything that the data book has and the topology
+        // leaves.
         var unit = new VtdUnit(memory, new VtdOptions
         {
             AddressWidth = iommu.AddressBits,

@@ -86,7 +86,8 @@ internal sealed partial class IommuUnits
         };
     }
 
-    // intel_iommu_probe_finalize: PASID before ATS, as the PCI Express specification wants it, and page requests last; with all that the capabilities offer.
+    // intel_iommu_probe_finalize: PASID before ATS, as the PCI Express specification wants it, and page requests last; with all that the capabilities
+    // offer.
     private IommuFeatures Enable(PciFunction function)
     {
         const ushort AtsEnable = 0x8000, PriEnable = 1, PriReset = 2;
@@ -123,7 +124,8 @@ internal sealed partial class IommuUnits
             "direct" => ReservedRegionType.Direct,
             "direct-relaxable" => ReservedRegionType.DirectRelaxable,
             "reserved" => ReservedRegionType.Reserved,
-            _ => throw new TopologyException($"function {function.Name}: '{region.Type}' is not a type of reserved range: direct, direct-relaxable, reserved"),
+            _ => throw new TopologyException($"function {function.Name}: '{region.Type}' is not a type of reserved range: direct,"
+                + " direct-relaxable, reserved"),
         })),
         .. _regions,
     ];

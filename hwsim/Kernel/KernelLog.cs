@@ -5,7 +5,9 @@ using IommuFd.Native;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>What the kernel prints (printk): the newest lines, and their number.</summary>
-/// <remarks>Any number of threads may call. Does not model: time (every record is of second 0), levels, a limit on how often a line is printed.</remarks>
+/// <remarks>
+/// Any number of threads may call. Does not model: time (every record is of second 0), levels, a limit on how often a line is printed.
+/// </remarks>
 internal sealed class KernelLog
 {
     private const int Kept = 1024;

@@ -4,13 +4,15 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A second mapping of a program's shared memory, where devices reach it: what the program does to its own mapping does not touch it, as pinned pages stay on Linux.
+/// A second mapping of a program's shared memory, where devices reach it: what the program does to its own mapping does not touch it, as pinned pages
+/// stay on Linux.
 /// It is made when the memory is first pinned and lives until the program has unmapped the memory and nobody has a page pinned.
 /// </summary>
 // SAFETY (whole class): the memory behind At is mapped for as long as Hold counts a use, and a pointer is used only in between.
 internal sealed unsafe class PageAlias : IPageSource
 {
-    // Where aliases lie: 64 TiB below the memory, where programs have nothing, or near it. The offset in a GiB stays, so that large pages are possible where they were.
+    // Where aliases lie: 64 TiB below the memory, where programs have nothing, or near it. The offset in a GiB stays, so that large pages are
+    // possible where they were.
     private const ulong Distance = 1UL << 46, Step = 1UL << 40;
     private const int Places = 32;
     private const long Freed = long.MinValue / 2;

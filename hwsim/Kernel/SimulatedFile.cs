@@ -7,8 +7,8 @@ namespace IommuFd.HwSim.Kernel;
 /// a file without that operation.
 /// </summary>
 /// <remarks>
-/// References: the descriptor table holds one, whoever keeps the file for later (a bound device its iommufd) holds another. <see cref="Release"/> runs
-/// once, when the last one is put. Addresses in arguments are user addresses; they are touched through <see cref="IUserMemory"/> only.
+/// References: the descriptor table holds one, whoever keeps the file for later (a bound device its iommufd) holds another. <see cref="Release"/>
+/// runs once, when the last one is put. Addresses in arguments are user addresses; they are touched through <see cref="IUserMemory"/> only.
 /// </remarks>
 public abstract class SimulatedFile
 {
@@ -22,8 +22,8 @@ public abstract class SimulatedFile
     public virtual bool HasReadiness => false;
 
     /// <summary>
-    /// The eventfd behind the file's descriptor when <see cref="HasReadiness"/>. The descriptor table sets it before the number is known to anybody. A duplicate is
-    /// kept, so that the number may be closed at any time.
+    /// The eventfd behind the file's descriptor when <see cref="HasReadiness"/>. The descriptor table sets it before the number is known to anybody.
+    /// A duplicate is kept, so that the number may be closed at any time.
     /// </summary>
     public int ReadinessDescriptor
     {
@@ -34,7 +34,9 @@ public abstract class SimulatedFile
     /// <summary>True when O_NONBLOCK is set on the descriptor.</summary>
     public bool NonBlocking { get; set; }
 
-    /// <summary>Told instead of <see cref="ReadinessDescriptor"/> when the descriptor is in another process. Set before the number is known to anybody.</summary>
+    /// <summary>
+    /// Told instead of <see cref="ReadinessDescriptor"/> when the descriptor is in another process. Set before the number is known to anybody.
+    /// </summary>
     public Action<bool>? ReadinessChanged { get; set; }
 
     /// <summary>Makes the descriptor readable for poll(2), or not.</summary>
@@ -113,7 +115,9 @@ public abstract class SimulatedFile
     /// <param name="offset">Offset in the file.</param>
     public virtual nint Mmap(nint address, nuint length, int protection, int flags, long offset) => -Errno.ENODEV;
 
-    /// <summary>mmap(2) in another process, which must be done by its own mmap: the memory file to map, with the bytes at the offset that was passed there.</summary>
+    /// <summary>
+    /// mmap(2) in another process, which must be done by its own mmap: the memory file to map, with the bytes at the offset that was passed there.
+    /// </summary>
     /// <param name="length">Bytes.</param>
     /// <param name="protection">PROT_* of <see cref="Libc"/>.</param>
     /// <param name="flags">MAP_* of <see cref="Libc"/>.</param>
@@ -126,7 +130,9 @@ public abstract class SimulatedFile
         return (int)Mmap(0, length, protection, flags, offset);
     }
 
-    /// <summary>What a mapping from <paramref name="offset"/> keeps open, with a reference taken (vm_ops open): the file, or something that holds more.</summary>
+    /// <summary>
+    /// What a mapping from <paramref name="offset"/> keeps open, with a reference taken (vm_ops open): the file, or something that holds more.
+    /// </summary>
     public virtual SimulatedFile ForMapping(long offset)
     {
         Get();

@@ -44,15 +44,20 @@ public abstract class SimulatedProcess(SimulatedUser user)
     /// <summary>True when the process has <paramref name="capability"/>.</summary>
     public bool Capable(Capabilities capability) => (Capabilities & capability) == capability;
 
-    /// <summary>Gives an open file a descriptor number; the table then owns the caller's reference. Returns the number, or -EMFILE; then the caller keeps it.</summary>
+    /// <summary>
+    /// Gives an open file a descriptor number; the table then owns the caller's reference. Returns the number, or -EMFILE; then the caller keeps it.
+    /// </summary>
     public abstract int InstallFile(SimulatedFile file);
 
-    /// <summary>fget: the simulated file behind a descriptor with a reference taken, or null when the descriptor is closed or not simulated.</summary>
+    /// <summary>
+    /// fget: the simulated file behind a descriptor with a reference taken, or null when the descriptor is closed or not simulated.
+    /// </summary>
     public abstract SimulatedFile? GetFile(int descriptor);
 
     /// <summary>
-    /// fget of a descriptor that is the host's (an eventfd, a memfd): a close-on-exec duplicate in this process, which the caller closes; or -errno. A caller
-    /// that must not be given a simulated file asks <see cref="GetFile"/> first. The process may be another one than this: never use its numbers directly.
+    /// fget of a descriptor that is the host's (an eventfd, a memfd): a close-on-exec duplicate in this process, which the caller closes; or -errno.
+    /// A caller that must not be given a simulated file asks <see cref="GetFile"/> first. The process may be another one than this: never use its
+    /// numbers directly.
     /// </summary>
     public virtual int DuplicateDescriptor(int descriptor)
     {
@@ -60,11 +65,15 @@ public abstract class SimulatedProcess(SimulatedUser user)
         return copy < 0 ? -Marshal.GetLastPInvokeError() : copy;
     }
 
-    /// <summary>Makes pages of a memory file reachable under an address of this process, or under a token of <see cref="PhysicalMemory.Remote"/>; 0 when it cannot.</summary>
+    /// <summary>
+    /// Makes pages of a memory file reachable under an address of this process, or under a token of <see cref="PhysicalMemory.Remote"/>; 0 when it
+    /// cannot.
+    /// </summary>
     internal virtual nint MapFile(int descriptor, ulong start, ulong length)
     {
         var mapping = Native.Libc.Mmap(
-            0, (nuint)length, Native.Libc.PROT_READ | Native.Libc.PROT_WRITE, Native.Libc.MAP_SHARED | Native.Libc.MAP_NORESERVE, descriptor, (long)start);
+            0, (nuint)length, Native.Libc.PROT_READ | Native.Libc.PROT_WRITE, Native.Libc.MAP_SHARED | Native.Libc.MAP_NORESERVE,
+            descriptor, (long)start);
         return mapping is > -4096 and < 0 ? 0 : mapping;
     }
 

@@ -6,7 +6,8 @@ namespace IommuFd.HwSim.Kernel;
 public static unsafe class UserCopy
 {
     /// <summary>
-    /// Copies a struct whose size may differ on both sides: what user space does not have is zero here, what this kernel does not know must be zero there.
+    /// Copies a struct whose size may differ on both sides: what user space does not have is zero here, what this kernel does not know must be zero
+    /// there.
     /// </summary>
     /// <param name="user">The caller's memory.</param>
     /// <param name="destination">Room for <paramref name="size"/> bytes.</param>

@@ -82,7 +82,9 @@ public sealed unsafe partial class LineServer
 internal static class Requests
 {
     internal static string Text(this JsonElement request, string name) =>
-        request.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String ? value.GetString()! : throw new RequestException($"{name} is missing, or not a string");
+        request.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.String
+            ? value.GetString()!
+            : throw new RequestException($"{name} is missing, or not a string");
 
     internal static ulong Number(this JsonElement request, string name) =>
         request.TryGetProperty(name, out var value) ? Value(value, name) : throw new RequestException($"{name} is missing");

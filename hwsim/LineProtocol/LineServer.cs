@@ -70,12 +70,14 @@ public sealed partial class LineServer : IDisposable
                 break;
             case "tables":
                 var format = request.Text("format");
-                var tool = PageTableFormats.Find(format, (int)request.NumberOr("paBits", 0)) ?? throw new RequestException($"there is no format '{format}'");
+                var tool = PageTableFormats.Find(format, (int)request.NumberOr("paBits", 0))
+                    ?? throw new RequestException($"there is no format '{format}'");
                 _tables[Key(request)] = (tool, request.Number("root"));
                 break;
             case "unit":
                 var kind = request.Text("kind");
-                _unit = UnitPort.Make(kind, _image.Memory) ?? throw new RequestException($"there is no unit '{kind}': it is vtd, smmuv3, riscv or amd-vi");
+                _unit = UnitPort.Make(kind, _image.Memory)
+                    ?? throw new RequestException($"there is no unit '{kind}': it is vtd, smmuv3, riscv or amd-vi");
                 break;
             case "write-register":
                 Unit.Write(Offset(request), Bytes(request), request.Number("value"));
@@ -101,7 +103,9 @@ public sealed partial class LineServer : IDisposable
         return ((ushort)device, (uint)pasid);
     }
 
-    private static int Bytes(JsonElement request) => request.Number("bytes") is (4 or 8) and var bytes ? (int)bytes : throw new RequestException("bytes is 4 or 8");
+    private static int Bytes(JsonElement request) => request.Number("bytes") is (4 or 8) and var bytes
+        ? (int)bytes
+        : throw new RequestException("bytes is 4 or 8");
 
     private static int Offset(JsonElement request)
     {

@@ -7,7 +7,9 @@ internal static class BuiltInTopologies
 {
     public static IReadOnlyList<string> Names { get; } =
     [
-        "intel", "intel-scalable", "intel-mapped", "amd", "arm-smmuv3", "riscv", "rfc", "rfc-smmuv3", "rfc-amd", "rfc-riscv", "legacy-vfio", "noiommu", "no-iommu", "broken-iommu-off", "broken-no-remapping", "broken-no-cdev", "broken-group", "broken-memlock", "broken-reserved", "broken-holder", "broken-framebuffer",
+        "intel", "intel-scalable", "intel-mapped", "amd", "arm-smmuv3", "riscv", "rfc", "rfc-smmuv3", "rfc-amd", "rfc-riscv", "legacy-vfio",
+        "noiommu", "no-iommu", "broken-iommu-off", "broken-no-remapping", "broken-no-cdev", "broken-group", "broken-memlock", "broken-reserved",
+        "broken-holder", "broken-framebuffer",
     ];
 
     public static bool TryGet(string name, out string json)

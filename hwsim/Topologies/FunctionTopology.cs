@@ -6,7 +6,9 @@ public sealed record FunctionTopology
     /// <summary>Where it is, as Linux names it: <c>0000:00:04.0</c>.</summary>
     public required string Address { get; init; }
 
-    /// <summary>The device model behind it, such as <c>edu</c>; null for a function that has a configuration space and BARs that read as zero.</summary>
+    /// <summary>
+    /// The device model behind it, such as <c>edu</c>; null for a function that has a configuration space and BARs that read as zero.
+    /// </summary>
     public string? Model { get; init; }
 
     /// <summary>What the model can be told, such as edu's <c>dma_mask</c>.</summary>
@@ -110,6 +112,9 @@ public sealed record BarTopology
     /// <summary>True when the BAR is plain memory that may be mmapped: no side effect of a register is lost.</summary>
     public bool Memory { get; init; }
 
-    /// <summary>True when the BAR's registers may be mmapped: the program gets memory that a thread of the device compares with them (<c>"mmap": "polled"</c>).</summary>
+    /// <summary>
+    /// True when the BAR's registers may be mmapped: the program gets memory that a thread of the device compares with them (<c>"mmap":
+    /// "polled"</c>).
+    /// </summary>
     public bool IsPolled { get; init; }
 }

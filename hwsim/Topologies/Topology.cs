@@ -18,7 +18,8 @@ public sealed record Topology
     public string KernelRelease { get; init; } = "7.3.4";
 
     /// <summary>
-    /// What /dev/iommu and /dev/vfio/devices speak: <c>mainline</c>, or <c>rfc</c>, the "/dev/iommu uAPI proposal" of 2021. Both have commands of the same numbers.
+    /// What /dev/iommu and /dev/vfio/devices speak: <c>mainline</c>, or <c>rfc</c>, the "/dev/iommu uAPI proposal" of 2021. Both have commands of the
+    /// same numbers.
     /// </summary>
     public string Dialect { get; init; } = "mainline";
 
@@ -28,7 +29,10 @@ public sealed record Topology
     /// <summary>The IOMMU; null on a machine without one, or with it switched off.</summary>
     public IommuTopology? Iommu { get; init; }
 
-    /// <summary>Parts of the kernel that are compiled out: <c>iommufd</c>, <c>vfio-cdev</c>, <c>vfio-group</c>, <c>vfio-noiommu</c>, <c>vfio-pci</c>, <c>mdev</c>.</summary>
+    /// <summary>
+    /// Parts of the kernel that are compiled out: <c>iommufd</c>, <c>vfio-cdev</c>, <c>vfio-group</c>, <c>vfio-noiommu</c>, <c>vfio-pci</c>,
+    /// <c>mdev</c>.
+    /// </summary>
     public IReadOnlyList<string> Without { get; init; } = [];
 
     /// <summary>Module parameters that differ from their default, as <c>module.parameter</c>.</summary>
@@ -60,7 +64,8 @@ public sealed record Topology
     /// <exception cref="TopologyException">There is none of that name.</exception>
     public static Topology ByName(string name) => BuiltInTopologies.TryGet(name, out string json)
         ? Parse(json)
-        : throw new TopologyException($"there is no topology '{name}'; the built-in ones are {string.Join(", ", Names)}, and a path to a JSON file also works");
+        : throw new TopologyException($"there is no topology '{name}'; the built-in ones are {string.Join(", ", Names)}, and a path to a JSON"
+            + " file also works");
 
     /// <summary>Reads the JSON form.</summary>
     /// <exception cref="TopologyException">The text is not a topology; the message names the place and the cause.</exception>
@@ -113,7 +118,8 @@ public sealed record IommuTopology
     public bool Scalable { get; init; }
 
     /// <summary>
-    /// What a VT-d unit in scalable mode does not have: <c>first-stage</c>, <c>nesting</c>, <c>dirty-tracking</c>, <c>device-tlb</c>, <c>snoop-control</c>.
+    /// What a VT-d unit in scalable mode does not have: <c>first-stage</c>, <c>nesting</c>, <c>dirty-tracking</c>, <c>device-tlb</c>,
+    /// <c>snoop-control</c>.
     /// </summary>
     public IReadOnlyList<string> Lacks { get; init; } = [];
 

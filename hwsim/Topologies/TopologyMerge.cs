@@ -4,7 +4,8 @@ using System.Text.Json.Nodes;
 namespace IommuFd.HwSim;
 
 /// <summary>
-/// A topology may extend another one: objects are merged field by field and null takes a field away (RFC 7396), functions are matched by their address.
+/// A topology may extend another one: objects are merged field by field and null takes a field away (RFC 7396), functions are matched by their
+/// address.
 /// </summary>
 internal static class TopologyMerge
 {
@@ -27,7 +28,8 @@ internal static class TopologyMerge
             return topology;
         }
 
-        if (depth > MaximumDepth || extends.GetValueKind() != JsonValueKind.String || !BuiltInTopologies.TryGet(extends.GetValue<string>(), out string json))
+        if (depth > MaximumDepth || extends.GetValueKind() != JsonValueKind.String
+            || !BuiltInTopologies.TryGet(extends.GetValue<string>(), out string json))
         {
             throw new TopologyException($"'extends' is {extends.ToJsonString()}; it is one of {string.Join(", ", BuiltInTopologies.Names)}");
         }
@@ -65,7 +67,8 @@ internal static class TopologyMerge
     {
         foreach (JsonNode? patch in patches)
         {
-            if (patch is JsonObject function && known.FirstOrDefault(k => k?["address"]?.ToString() == function["address"]?.ToString()) is JsonObject same)
+            if (patch is JsonObject function
+                && known.FirstOrDefault(k => k?["address"]?.ToString() == function["address"]?.ToString()) is JsonObject same)
             {
                 Merge(same, function);
             }

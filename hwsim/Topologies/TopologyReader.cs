@@ -3,7 +3,9 @@ using System.Text.Json;
 
 namespace IommuFd.HwSim;
 
-/// <summary>Turns the JSON form of a topology into records. An unknown or wrong field is an error: a typing mistake must not be a different machine.</summary>
+/// <summary>
+/// Turns the JSON form of a topology into records. An unknown or wrong field is an error: a typing mistake must not be a different machine.
+/// </summary>
 internal static class TopologyReader
 {
     private static readonly string[] s_parts = ["iommufd", "vfio-cdev", "vfio-group", "vfio-noiommu", "vfio-pci", "mdev"];
@@ -11,8 +13,10 @@ internal static class TopologyReader
     public static Topology Read(JsonElement root)
     {
         var at = new Place(root, "the topology");
-        at.Only("name", "description", "kernel", "dialect", "commandLine", "iommu", "without", "parameters", "process", "iomem", "files", "links", "holders", "functions");
-        FunctionTopology[] functions = [.. at.Items("functions", required: true).Select(ReadFunction).OrderBy(static f => f.Address, StringComparer.Ordinal)];
+        at.Only("name", "description", "kernel", "dialect", "commandLine", "iommu", "without", "parameters", "process", "iomem", "files", "links",
+            "holders", "functions");
+        FunctionTopology[] functions = [.. at.Items("functions", required: true).Select(ReadFunction)
+            .OrderBy(static f => f.Address, StringComparer.Ordinal)];
         for (int i = 1; i < functions.Length; i++)
         {
             if (functions[i].Address == functions[i - 1].Address)
@@ -92,7 +96,8 @@ internal static class TopologyReader
 
         at = at with { Name = $"function {address}" };
         at.Only(
-            "address", "model", "properties", "id", "subsystem", "class", "revision", "configSize", "config", "bars", "vfBars", "vfConfig", "irq", "pin", "secondaryBus", "acs", "numaNode", "bypassIommu", "reserved");
+            "address", "model", "properties", "id", "subsystem", "class", "revision", "configSize", "config", "bars", "vfBars", "vfConfig", "irq",
+            "pin", "secondaryBus", "acs", "numaNode", "bypassIommu", "reserved");
         (ushort vendor, ushort device) = at.Ids("id") ?? (0, 0);
         (ushort subVendor, ushort subDevice) = at.Ids("subsystem") ?? (0, 0);
         return new FunctionTopology
@@ -134,7 +139,9 @@ internal static class TopologyReader
         return new BarTopology
         {
             Index = (int)(at.Number("index", 5) ?? throw at.Missing("index")),
-            Kind = Enum.TryParse(kind, ignoreCase: true, out BarKind found) ? found : throw new TopologyException($"{at.Name}: '{kind}' is not a kind of BAR: {string.Join(", ", Enum.GetNames<BarKind>())}"),
+            Kind = Enum.TryParse(kind, ignoreCase: true, out BarKind found)
+                ? found
+                : throw new TopologyException($"{at.Name}: '{kind}' is not a kind of BAR: {string.Join(", ", Enum.GetNames<BarKind>())}"),
             Size = size,
             Address = at.Number("address", ulong.MaxValue) ?? 0,
             Memory = at.Flag("memory") ?? false,
@@ -151,7 +158,8 @@ internal static class TopologyReader
     {
         at.Only("start", "end", "type");
         return new ReservedTopology(
-            at.Number("start", ulong.MaxValue) ?? throw at.Missing("start"), at.Number("end", ulong.MaxValue) ?? throw at.Missing("end"), at.Text("type") ?? "direct");
+            at.Number("start", ulong.MaxValue) ?? throw at.Missing("start"), at.Number("end", ulong.MaxValue) ?? throw at.Missing("end"),
+            at.Text("type") ?? "direct");
     }
 
     /// <summary>An object of the JSON text and how to speak of it.</summary>
@@ -218,7 +226,11 @@ internal static class TopologyReader
                 JsonValueKind.String => TryNumber(value.GetString()!, out _),
                 _ => false,
             };
-            ulong number = !good ? 0 : value.ValueKind == JsonValueKind.Number ? value.GetUInt64() : TryNumber(value.GetString()!, out ulong parsed) ? parsed : 0;
+            ulong number = !good
+                ? 0
+                : value.ValueKind == JsonValueKind.Number ? value.GetUInt64()
+                : TryNumber(value.GetString()!, out ulong parsed) ? parsed
+                : 0;
             return good && number <= maximum ? number : throw new TopologyException($"{Name}: '{field}' is not a number from 0 to {maximum}");
         }
 
@@ -261,7 +273,9 @@ internal static class TopologyReader
         {
             string name = Name;
             return Get(field, JsonValueKind.Array) is not { } list ? [] : [.. list.EnumerateArray().Select(element =>
-                element.ValueKind == JsonValueKind.String ? element.GetString()! : throw new TopologyException($"{name}: '{field}' holds something that is not a text"))];
+                element.ValueKind == JsonValueKind.String
+                    ? element.GetString()!
+                    : throw new TopologyException($"{name}: '{field}' holds something that is not a text"))];
         }
 
         public Dictionary<string, string> Map(string field)
@@ -290,7 +304,8 @@ internal static class TopologyReader
             {
                 try
                 {
-                    map[int.Parse(property.Name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture)] = Convert.FromHexString(property.Value.GetString()!.Replace(" ", "", StringComparison.Ordinal));
+                    map[int.Parse(property.Name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture)] =
+                        Convert.FromHexString(property.Value.GetString()!.Replace(" ", "", StringComparison.Ordinal));
                 }
                 catch (Exception e) when (e is FormatException or InvalidOperationException or NullReferenceException or OverflowException)
                 {
@@ -305,8 +320,10 @@ internal static class TopologyReader
             ? ulong.TryParse(text.AsSpan(2), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out value)
             : ulong.TryParse(text, NumberStyles.None, CultureInfo.InvariantCulture, out value);
 
-        private JsonElement? Get(string field, JsonValueKind kind) => !Element.TryGetProperty(field, out JsonElement value) || value.ValueKind == JsonValueKind.Null ? null
+        private JsonElement? Get(string field, JsonValueKind kind) =>
+            !Element.TryGetProperty(field, out JsonElement value) || value.ValueKind == JsonValueKind.Null ? null
             : value.ValueKind == kind ? value
-            : throw new TopologyException($"{Name}: '{field}' is not {(kind == JsonValueKind.Array ? "a list" : kind == JsonValueKind.Object ? "an object" : "a text")}");
+            : throw new TopologyException($"{Name}: '{field}' is not"
+                + $" {(kind == JsonValueKind.Array ? "a list" : kind == JsonValueKind.Object ? "an object" : "a text")}");
     }
 }

@@ -4,7 +4,9 @@ namespace IommuFd.Native;
 /// The system calls that device passthrough needs. Every method returns a value &gt;= 0, or <c>-errno</c> (see <see cref="Errno"/>); none throws
 /// for a kernel error and none retries EINTR unless it says so. Signatures are of primitive types only, so that they can be proxied and replaced.
 /// </summary>
-/// <remarks>Addresses are passed as <see cref="nint"/>; a caller that passes a wrong one gets -EFAULT from the kernel and from the simulator.</remarks>
+/// <remarks>
+/// Addresses are passed as <see cref="nint"/>; a caller that passes a wrong one gets -EFAULT from the kernel and from the simulator.
+/// </remarks>
 public interface IKernel
 {
     /// <summary>open(2). <paramref name="flags"/> are <see cref="Libc.O_RDWR"/> and its kin; O_CLOEXEC is not added.</summary>
@@ -40,7 +42,9 @@ public interface IKernel
     /// <summary>pwrite64(2).</summary>
     nint Pwrite(int fd, nint buffer, nuint count, long offset);
 
-    /// <summary>poll(2) over <paramref name="count"/> <see cref="PollDescriptor"/>s at <paramref name="descriptors"/>; a timeout of -1 ms is for ever.</summary>
+    /// <summary>
+    /// poll(2) over <paramref name="count"/> <see cref="PollDescriptor"/>s at <paramref name="descriptors"/>; a timeout of -1 ms is for ever.
+    /// </summary>
     int Poll(nint descriptors, uint count, int timeoutMilliseconds);
 
     /// <summary>epoll_create1(2).</summary>
@@ -68,14 +72,15 @@ public interface IKernel
     int SocketPair(int type, nint pair);
 
     /// <summary>
-    /// sendmsg(2) of <paramref name="payloadLength"/> bytes with <paramref name="fdCount"/> descriptors (ints at <paramref name="fds"/>) as SCM_RIGHTS.
+    /// sendmsg(2) of <paramref name="payloadLength"/> bytes with <paramref name="fdCount"/> descriptors (ints at <paramref name="fds"/>) as
+    /// SCM_RIGHTS.
     /// At most 253 descriptors.
     /// </summary>
     nint SendDescriptors(int socket, nint payload, nuint payloadLength, nint fds, int fdCount);
 
     /// <summary>
-    /// recvmsg(2) of a message sent by <see cref="SendDescriptors"/>; <paramref name="fdCount"/> holds the room at <paramref name="fds"/> on entry and the
-    /// number received on return. The descriptors are close-on-exec.
+    /// recvmsg(2) of a message sent by <see cref="SendDescriptors"/>; <paramref name="fdCount"/> holds the room at <paramref name="fds"/> on entry
+    /// and the number received on return. The descriptors are close-on-exec.
     /// </summary>
     nint ReceiveDescriptors(int socket, nint payload, nuint payloadLength, nint fds, ref int fdCount);
 

@@ -40,8 +40,8 @@ public interface ISysfs
     int ReadBytes(string path, out byte[] bytes);
 
     /// <summary>
-    /// Writes <paramref name="text"/> to an existing attribute in exactly one write(2). An empty text writes nothing and is -EINVAL: attributes are cleared
-    /// with "\n". Returns 0.
+    /// Writes <paramref name="text"/> to an existing attribute in exactly one write(2). An empty text writes nothing and is -EINVAL: attributes are
+    /// cleared with "\n". Returns 0.
     /// </summary>
     int WriteText(string path, string text);
 

@@ -10,7 +10,9 @@ using VfioCli.Verbs;
 
 namespace VfioCli;
 
-/// <summary>The <c>vfio</c> command: reads the command line, opens the host, runs the verb, and turns what went wrong into one sentence and an exit code.</summary>
+/// <summary>
+/// The <c>vfio</c> command: reads the command line, opens the host, runs the verb, and turns what went wrong into one sentence and an exit code.
+/// </summary>
 internal static class Program
 {
     private static int Main(string[] args)
@@ -44,7 +46,8 @@ internal static class Program
         bool colour = interactive && string.IsNullOrEmpty(Environment.GetEnvironmentVariable("NO_COLOR"));
         using StreamWriter output = new(Console.OpenStandardOutput(), bufferSize: 16384);
         using StreamWriter error = new(Console.OpenStandardError()) { AutoFlush = true };
-        return Run(args, new Terminal(output, error, interactive, colour) { Piped = Console.IsInputRedirected ? static () => Console.In : null, OpenBinary = Console.OpenStandardOutput }, static (choice, wantsThisMachine) => HostOpening.Open(choice, wantsThisMachine));
+        return Run(args, new Terminal(output, error, interactive, colour) { Piped = Console.IsInputRedirected ? static () => Console.In : null,
+            OpenBinary = Console.OpenStandardOutput }, static (choice, wantsThisMachine) => HostOpening.Open(choice, wantsThisMachine));
     }
 
     /// <summary>Runs one command line.</summary>
@@ -120,7 +123,8 @@ internal static class Program
         using Session session = new(opened with { Iommu = host }, terminal);
         if (opened.Fallback)
         {
-            terminal.Remark($"{opened.Iommu.Reason}: using the simulator ({opened.Iommu.Description}). --host kernel insists on this machine, `vfio doctor` tells what it lacks.");
+            terminal.Remark($"{opened.Iommu.Reason}: using the simulator ({opened.Iommu.Description}). --host kernel insists on this machine, `vfio"
+                + " doctor` tells what it lacks.");
         }
 
         Recover(session);
@@ -163,7 +167,8 @@ internal static class Program
 
         if (notRestored.Count > 0)
         {
-            session.Terminal.Remark($"an earlier vfio command was killed while it changed drivers; not put back: {string.Join(", ", notRestored)}. Run `vfio restore` as root.");
+            session.Terminal.Remark($"an earlier vfio command was killed while it changed drivers; not put back: {string.Join(", ", notRestored)}."
+                + " Run `vfio restore` as root.");
         }
     }
 

@@ -47,10 +47,12 @@ internal sealed class Session(OpenedHost opened, Terminal terminal) : IDisposabl
     {
         if (!PciAddress.TryParse(text, out PciAddress address))
         {
-            throw new CommandFailure(ExitCode.Usage, $"'{text}' is not a PCI address.", "Write it as 0000:00:04.0 or 00:04.0 (hexadecimal domain:bus:device.function); `vfio list` shows them.");
+            throw new CommandFailure(ExitCode.Usage, $"'{text}' is not a PCI address.",
+                "Write it as 0000:00:04.0 or 00:04.0 (hexadecimal domain:bus:device.function); `vfio list` shows them.");
         }
 
-        return Bus.Find(address) ?? throw new CommandFailure(ExitCode.NotFound, $"{address}: there is no such PCI function on {Host.Description}.", "`vfio list` shows the functions that are there.")
+        return Bus.Find(address) ?? throw new CommandFailure(ExitCode.NotFound, $"{address}: there is no such PCI function on {Host.Description}.",
+            "`vfio list` shows the functions that are there.")
         {
             Errno = Errno.ENOENT,
             Evidence = [$"{PciBus.DevicePath(address)}=absent"],
@@ -58,7 +60,8 @@ internal sealed class Session(OpenedHost opened, Terminal terminal) : IDisposabl
     }
 
     /// <summary>The functions at addresses as typed, each once, in the order typed.</summary>
-    public IReadOnlyList<PciFunction> FunctionsAt(IEnumerable<string> texts) => [.. texts.Select(Function).DistinctBy(static function => function.Address)];
+    public IReadOnlyList<PciFunction> FunctionsAt(IEnumerable<string> texts) =>
+        [.. texts.Select(Function).DistinctBy(static function => function.Address)];
 
     /// <inheritdoc/>
     public void Dispose()

@@ -4,8 +4,8 @@ using static IommuFd.HwSim.Devices.Igb.IgbRegister;
 namespace IommuFd.HwSim.Devices.Igb;
 
 /// <summary>
-/// The extended interrupt cause registers (82576 sections 7.3.2 and 8.8): a cause for each MSI-X vector. They are at the same offsets in the physical and in a
-/// virtual function.
+/// The extended interrupt cause registers (82576 sections 7.3.2 and 8.8): a cause for each MSI-X vector. They are at the same offsets in the physical
+/// and in a virtual function.
 /// </summary>
 /// <param name="registers">The function's register file.</param>
 /// <param name="valid">The causes that there are.</param>

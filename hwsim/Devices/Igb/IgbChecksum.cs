@@ -8,7 +8,9 @@ internal static unsafe class IgbChecksum
 {
     private static readonly uint[] s_crc = Table();
 
-    /// <summary>Sums up [start, end) and puts the complement at <paramref name="at"/>, whose old content is part of the sum (a pseudo header's, or zero).</summary>
+    /// <summary>
+    /// Sums up [start, end) and puts the complement at <paramref name="at"/>, whose old content is part of the sum (a pseudo header's, or zero).
+    /// </summary>
     public static void Insert(byte* frame, int length, int start, int end, int at)
     {
         if (start < 0 || end > length || start >= end || at + 2 > length)

@@ -117,7 +117,8 @@ public sealed unsafe partial class IgbController
         (int bytes, kind) = ports && frame[23] == 6 && (control & 1u << 16) != 0 ? (12, 1u)
             : ports && frame[23] == 17 && (control & 1u << 22) != 0 ? (12, 7u)
             : (control & 1u << 17) != 0 ? (8, 2u) : (0, 0u);
-        ulong window = BinaryPrimitives.ReverseEndianness(Register(RSSRK)) * 0x1_0000_0000UL | BinaryPrimitives.ReverseEndianness(Register(RSSRK + 4));
+        ulong window = BinaryPrimitives.ReverseEndianness(Register(RSSRK)) * 0x1_0000_0000UL
+            | BinaryPrimitives.ReverseEndianness(Register(RSSRK + 4));
         for (int i = 0; i < bytes; i++)
         {
             byte value = frame[i < 8 ? 26 + i : header + i - 8];

@@ -12,7 +12,8 @@ public sealed unsafe partial class IgbController
     private static readonly int[] s_first = [(int)CTRL / 4, (int)EICR / 4, (int)IMC / 4, (int)Alias(IMC) / 4];
 
     // An interrupt is asked for after the masks are set; a vector is masked before a tail; then receive and transmit tails.
-    private static readonly int[] s_last = [(int)EICS / 4, (int)EIMC / 4, (int)ICS / 4, .. Tails(Receive, ReceiveAlias), .. Tails(Transmit, TransmitAlias)];
+    private static readonly int[] s_last = [(int)EICS / 4, (int)EIMC / 4, (int)ICS / 4, .. Tails(Receive, ReceiveAlias),
+        .. Tails(Transmit, TransmitAlias)];
 
     // Bit 29 is reserved in all of them.
     private static readonly (int Word, uint Bit)[] s_marks =

@@ -98,7 +98,8 @@ public sealed unsafe partial class IgbController
             return false;
         uint split = QueueRegister(Receive, queue, SplitControl), format = split >> 25 & 7;
         uint room = (split & 0x7f) != 0 ? (split & 0x7f) << 10 : 2048u >> (int)(Register(RCTL) >> 16 & 3);
-        uint head = QueueRegister(Receive, queue, Head), tail = QueueRegister(Receive, queue, Tail), headRegister = Receive + ((uint)queue * QueueStride) + Head;
+        uint head = QueueRegister(Receive, queue, Head), tail = QueueRegister(Receive, queue, Tail),
+            headRegister = Receive + ((uint)queue * QueueStride) + Head;
         if (head >= entries || tail >= entries)
         {
             Note($"receive queue {queue}: head {head} or tail {tail} is not below its {entries} descriptors");

@@ -2,7 +2,8 @@ using System.Buffers.Binary;
 
 namespace IommuFd.HwSim.Devices.Igb;
 
-// Segmentation of TCP and UDP (section 7.2.4): the header is sent before every piece of the payload, with its lengths, number, sequence, flags and checksums made to fit.
+// Segmentation of TCP and UDP (section 7.2.4): the header is sent before every piece of the payload, with its lengths, number, sequence, flags and
+// checksums made to fit.
 public sealed unsafe partial class IgbController
 {
     private const uint Segmented = 0x40f8;
@@ -24,7 +25,8 @@ public sealed unsafe partial class IgbController
     private void SendSegments(int queue, byte* frame, int length, in Segmentation how, uint vlan, uint command)
     {
         int header = how.Header, smallest = how.Transport + (how.IsTcp ? 20 : 8);
-        if (how.Mss == 0 || header < smallest || how.Transport < how.Network + (how.IsIPv4 ? 20 : 40) || header > length || header + how.Mss > LargestFrame)
+        if (how.Mss == 0 || header < smallest || how.Transport < how.Network + (how.IsIPv4 ? 20 : 40) || header > length
+            || header + how.Mss > LargestFrame)
         {
             Note($"segmentation with headers of {header} bytes and an MSS of {how.Mss} makes no frames");
             return;

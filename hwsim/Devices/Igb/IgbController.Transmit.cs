@@ -6,7 +6,8 @@ namespace IommuFd.HwSim.Devices.Igb;
 public sealed unsafe partial class IgbController
 {
     private const uint TransmitEnable = 2, PadShort = 8;
-    private const uint EndOfPacket = 1u << 24, InsertFcs = 1u << 25, ReportStatus = 1u << 27, Extended = 1u << 29, InsertVlan = 1u << 30, Segment = 1u << 31;
+    private const uint EndOfPacket = 1u << 24, InsertFcs = 1u << 25, ReportStatus = 1u << 27, Extended = 1u << 29,
+        InsertVlan = 1u << 30, Segment = 1u << 31;
 
     /// <summary>Where frames go that are not looped back, without their FCS; null: nowhere. Called under the controller's lock.</summary>
     public IEthernetWire? Wire { get; set; }
@@ -14,9 +15,11 @@ public sealed unsafe partial class IgbController
     private void TransmitFrom(int queue)
     {
         ref TransmitState state = ref _transmit[queue];
-        if ((Register(TCTL) & TransmitEnable) == 0 || state.Stalled || !Ring(Transmit, queue, out ulong ring, out uint entries) || !MayTransmit(queue))
+        if ((Register(TCTL) & TransmitEnable) == 0 || state.Stalled
+            || !Ring(Transmit, queue, out ulong ring, out uint entries) || !MayTransmit(queue))
             return;
-        uint head = QueueRegister(Transmit, queue, Head), tail = QueueRegister(Transmit, queue, Tail), headRegister = Transmit + ((uint)queue * QueueStride) + Head;
+        uint head = QueueRegister(Transmit, queue, Head), tail = QueueRegister(Transmit, queue, Tail),
+            headRegister = Transmit + ((uint)queue * QueueStride) + Head;
         if (head >= entries || tail >= entries)
         {
             Note($"transmit queue {queue}: head {head} or tail {tail} is not below its {entries} descriptors");

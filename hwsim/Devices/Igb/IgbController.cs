@@ -3,14 +3,17 @@ using static IommuFd.HwSim.Devices.Igb.IgbRegister;
 namespace IommuFd.HwSim.Devices.Igb;
 
 /// <summary>
-/// Intel's 82576 gigabit Ethernet controller (data sheet revision 2.87) with the identification of QEMU's igb (8086:10c9): 16 transmit and 16 receive queues with legacy
-/// and advanced descriptors, checksum and segmentation offload, VLANs, receive filters, RSS, loopback, MSI-X, statistics, and eight virtual functions with mailboxes and a switch between pools.
+/// Intel's 82576 gigabit Ethernet controller (data sheet revision 2.87) with the identification of QEMU's igb (8086:10c9): 16 transmit and 16 receive
+/// queues with legacy and advanced descriptors, checksum and segmentation offload, VLANs, receive filters, RSS, loopback, MSI-X, statistics, and
+/// eight virtual functions with mailboxes and a switch between pools.
 /// </summary>
 /// <remarks>
-/// Frames are moved when the tail register is written; interrupts follow when that is done, one for each cause. What is not looped back goes to <see cref="Wire"/>.
+/// Frames are moved when the tail register is written; interrupts follow when that is done, one for each cause. What is not looped back goes to
+/// <see cref="Wire"/>.
 /// Does not model: header split, descriptor prefetch and write-back thresholds, receive thresholds, interrupt moderation (EITR keeps its value),
 /// flow control, time stamps, IPsec, manageability, wake-up, DCA, link security, the flash (BAR 1 reads as zero), SERDES, autonegotiation's time,
-/// arbitration and rate limits, mirroring, flexible and L3/L4 filters, the windows of the virtual functions' registers in BAR 0. What of it software touches is in <see cref="Notes"/>.
+/// arbitration and rate limits, mirroring, flexible and L3/L4 filters, the windows of the virtual functions' registers in BAR 0. What of it software
+/// touches is in <see cref="Notes"/>.
 /// </remarks>
 public sealed unsafe partial class IgbController : PciDevice, IPolledRegisters, IDisposable
 {

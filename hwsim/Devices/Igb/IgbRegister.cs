@@ -16,7 +16,8 @@ internal static class IgbRegister
     // Statistics, 0x4000..0x4fff: cleared by reading (section 8.19).
     public const uint
         Statistics = 0x4000, StatisticsEnd = 0x4124,
-        MPC = 0x4010, PRC64 = 0x405c, GPRC = 0x4074, BPRC = 0x4078, MPRC = 0x407c, GPTC = 0x4080, GORCL = 0x4088, GOTCL = 0x4090, RNBC = 0x40a0, RUC = 0x40a4, ROC = 0x40ac,
+        MPC = 0x4010, PRC64 = 0x405c, GPRC = 0x4074, BPRC = 0x4078, MPRC = 0x407c, GPTC = 0x4080, GORCL = 0x4088, GOTCL = 0x4090, RNBC = 0x40a0,
+        RUC = 0x40a4, ROC = 0x40ac,
         TORL = 0x40c0, TOTL = 0x40c8, TPR = 0x40d0, TPT = 0x40d4, PTC64 = 0x40d8, MPTC = 0x40f0, BPTC = 0x40f4, IAC = 0x4100;
 
     // A queue's registers, 64 bytes for each of the 16; the first four have a second place (section 8.1.3).
@@ -53,7 +54,9 @@ internal static class IgbRegister
         _ => offset,
     };
 
-    /// <summary>True for a register that keeps what is written and does nothing else here: filters, buffers' sizes, timers, moderation, wake-up, DCA.</summary>
+    /// <summary>
+    /// True for a register that keeps what is written and does nothing else here: filters, buffers' sizes, timers, moderation, wake-up, DCA.
+    /// </summary>
     public static bool IsPlain(uint offset) => offset switch
     {
         < 0x40 or >= 0x100 and < 0x800 => true,

@@ -4,15 +4,18 @@ using static IommuFd.HwSim.Devices.Igb.IgbRegister;
 namespace IommuFd.HwSim.Devices.Igb;
 
 /// <summary>
-/// A virtual function of the 82576 (8086:10ca): two queues of each direction, three MSI-X vectors, a mailbox to the physical function (data sheet section 8.14 and 8.26).
+/// A virtual function of the 82576 (8086:10ca): two queues of each direction, three MSI-X vectors, a mailbox to the physical function (data sheet
+/// section 8.14 and 8.26).
 /// </summary>
 /// <remarks>
-/// Its queues are those of the physical function with its number, and that number plus eight; its DMA carries its own requester id. It shares the physical function's lock.
+/// Its queues are those of the physical function with its number, and that number plus eight; its DMA carries its own requester id. It shares the
+/// physical function's lock.
 /// Does not model: moderation, PSRTYPE.
 /// </remarks>
 public sealed unsafe class IgbVirtualFunction : PciDevice
 {
-    private const uint FileSize = 0x4000, Sent = 1, Taken = 2, Holds = 4, PhysicalHolds = 8, MailArrived = 0x10, MailWasTaken = 0x20, ResetDone = 0x80;
+    private const uint FileSize = 0x4000, Sent = 1, Taken = 2, Holds = 4, PhysicalHolds = 8, MailArrived = 0x10,
+        MailWasTaken = 0x20, ResetDone = 0x80;
     private const uint VFGPRC = 0xf10, VFGPTC = 0xf14, VFGORC = 0xf18, VFGOTC = 0xf34, VFMPRC = 0xf3c, VFGOTLBC = 0xf50;
     private readonly IgbController _physical;
     private readonly int _index;

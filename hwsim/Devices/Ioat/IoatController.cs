@@ -3,13 +3,14 @@ using static IommuFd.HwSim.Devices.Ioat.IoatRegister;
 namespace IommuFd.HwSim.Devices.Ioat;
 
 /// <summary>
-/// Intel's copy engine (QuickData Technology 3.3, known as I/OAT; 8086:2021): four channels that follow chains of descriptors, copy and fill memory, write their
-/// completion to memory and interrupt by MSI-X.
+/// Intel's copy engine (QuickData Technology 3.3, known as I/OAT; 8086:2021): four channels that follow chains of descriptors, copy and fill memory,
+/// write their completion to memory and interrupt by MSI-X.
 /// </summary>
 /// <remarks>
-/// Descriptors are executed when the write of DMACOUNT that announces them is made. Does not model: XOR, P+Q, CRC and DIF operations, DCA, page breaks, interrupt delay,
-/// priorities, bandwidth, INTx and MSI, the error registers in the configuration space, mapping the BAR into the program; "interrupt disable" in CHANCTRL reads as 0;
-/// whoever writes DMACOUNT to a suspended channel starts it at CHAINADDR again, Resume lets it go on from where it was.
+/// Descriptors are executed when the write of DMACOUNT that announces them is made. Does not model: XOR, P+Q, CRC and DIF operations, DCA, page
+/// breaks, interrupt delay, priorities, bandwidth, INTx and MSI, the error registers in the configuration space, mapping the BAR into the program;
+/// "interrupt disable" in CHANCTRL reads as 0; whoever writes DMACOUNT to a suspended channel starts it at CHAINADDR again, Resume lets it go on from
+/// where it was.
 /// </remarks>
 public sealed unsafe partial class IoatController : PciDevice
 {

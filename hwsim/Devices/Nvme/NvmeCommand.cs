@@ -20,8 +20,10 @@ internal struct NvmeCommand
 /// <summary>Statuses (NVMe 1.4 section 4.6.1): type &lt;&lt; 8 | code.</summary>
 internal static class NvmeStatus
 {
-    public const int Success = 0, InvalidOpcode = 1, InvalidField = 2, DataTransferError = 4, InternalError = 6, InvalidNamespace = 0x0b, SglDescriptorType = 0x11, SglSegment = 0x0d;
+    public const int Success = 0, InvalidOpcode = 1, InvalidField = 2, DataTransferError = 4, InternalError = 6, InvalidNamespace = 0x0b,
+        SglDescriptorType = 0x11, SglSegment = 0x0d;
     public const int SglLength = 0x0f, InvalidPrpOffset = 0x13, LbaOutOfRange = 0x80;
-    public const int CompletionQueueInvalid = 0x100, InvalidQueueId = 0x101, InvalidQueueSize = 0x102, TooManyAsyncEvents = 0x105, InvalidVector = 0x108;
+    public const int CompletionQueueInvalid = 0x100, InvalidQueueId = 0x101, InvalidQueueSize = 0x102,
+        TooManyAsyncEvents = 0x105, InvalidVector = 0x108;
     public const int InvalidLogPage = 0x109, InvalidQueueDeletion = 0x10c, FeatureNotSaveable = 0x10d;
 }

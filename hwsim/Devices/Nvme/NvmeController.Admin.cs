@@ -64,7 +64,8 @@ public sealed unsafe partial class NvmeController
             return NvmeStatus.InvalidField;
         if (command->Prp1 % (ulong)PageSize != 0)
             return NvmeStatus.InvalidPrpOffset;
-        _completion[id] = new CompletionQueue { Base = command->Prp1, Size = size, Phase = 1, Vector = (int)vector, Interrupts = (command->Dw11 & 2) != 0 };
+        _completion[id] = new CompletionQueue { Base = command->Prp1, Size = size, Phase = 1, Vector = (int)vector,
+            Interrupts = (command->Dw11 & 2) != 0 };
         return NvmeStatus.Success;
     }
 

@@ -2,8 +2,8 @@ using IommuFd.HwSim.Units;
 
 namespace IommuFd.HwSim.Devices.Nvme;
 
-// Shadow doorbells (NVMe 1.4 sections 5.7 and 7.13): the host writes its doorbells to memory, and to the register only when they pass the index that the controller
-// keeps beside them. The controller looks at memory whenever it would stop.
+// Shadow doorbells (NVMe 1.4 sections 5.7 and 7.13): the host writes its doorbells to memory, and to the register only when they pass the index that
+// the controller keeps beside them. The controller looks at memory whenever it would stop.
 public sealed unsafe partial class NvmeController
 {
     private ulong _shadow, _eventIndex;

@@ -113,5 +113,7 @@ public sealed unsafe partial class NvmeController
     }
 
     private int Move(ulong address, byte* bytes, ulong length, bool toHost) =>
-        (toHost ? DmaWrite(address, bytes, length) : DmaRead(address, bytes, length)) == DmaStatus.Success ? NvmeStatus.Success : NvmeStatus.DataTransferError;
+        (toHost ? DmaWrite(address, bytes, length) : DmaRead(address, bytes, length)) == DmaStatus.Success
+            ? NvmeStatus.Success
+            : NvmeStatus.DataTransferError;
 }

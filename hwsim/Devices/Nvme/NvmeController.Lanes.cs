@@ -1,7 +1,7 @@
 namespace IommuFd.HwSim.Devices.Nvme;
 
-// Queue pairs that do not interrupt work at the same time on several threads. A lane is what the queues of a completion queue need for themselves; the device's lock
-// comes before any lane's, and everything but an I/O doorbell has all of them.
+// Queue pairs that do not interrupt work at the same time on several threads. A lane is what the queues of a completion queue need for themselves;
+// the device's lock comes before any lane's, and everything but an I/O doorbell has all of them.
 public sealed unsafe partial class NvmeController
 {
     private const int Lanes = 8;

@@ -3,12 +3,14 @@ using IommuFd.HwSim.Units;
 namespace IommuFd.HwSim.Devices.Nvme;
 
 /// <summary>
-/// An NVM Express 1.4 controller with the identification of QEMU's (1b36:0010): one namespace of 512-byte blocks, 64 I/O queue pairs, an MSI-X vector for each queue.
+/// An NVM Express 1.4 controller with the identification of QEMU's (1b36:0010): one namespace of 512-byte blocks, 64 I/O queue pairs, an MSI-X vector
+/// for each queue.
 /// </summary>
 /// <remarks>
-/// A command is executed when the doorbell write that announces it is made, on the thread that makes it. Does not model: metadata, shadow doorbells of the admin queue,
-/// keyed SGL descriptors, controller memory buffers, namespace management, firmware update, formatting, sanitizing, security, reservations, fused commands, weighted
-/// arbitration, interrupt coalescing, queues that are not contiguous. Such a command ends with the status that the specification has for an unsupported one.
+/// A command is executed when the doorbell write that announces it is made, on the thread that makes it. Does not model: metadata, shadow doorbells
+/// of the admin queue, keyed SGL descriptors, controller memory buffers, namespace management, firmware update, formatting, sanitizing, security,
+/// reservations, fused commands, weighted arbitration, interrupt coalescing, queues that are not contiguous. Such a command ends with the status that
+/// the specification has for an unsupported one.
 /// </remarks>
 public sealed unsafe partial class NvmeController : PciDevice, IDisposable
 {

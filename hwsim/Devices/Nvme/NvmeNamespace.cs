@@ -2,7 +2,9 @@ using System.IO.MemoryMappedFiles;
 
 namespace IommuFd.HwSim.Devices.Nvme;
 
-/// <summary>The bytes of a namespace, in memory or in a file that is mapped. Does not model: a volatile write cache; without a file a flush has nothing to do.</summary>
+/// <summary>
+/// The bytes of a namespace, in memory or in a file that is mapped. Does not model: a volatile write cache; without a file a flush has nothing to do.
+/// </summary>
 internal sealed unsafe class NvmeNamespace : IDisposable
 {
     private readonly Lock _gate = new();

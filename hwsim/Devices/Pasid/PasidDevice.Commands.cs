@@ -2,7 +2,8 @@ using IommuFd.HwSim.Units;
 
 namespace IommuFd.HwSim.Devices.Pasid;
 
-// What channels do. Registers are accessed under the device's lock; answers of the unit come under the unit's lock, so they take the cache's lock only.
+// What channels do. Registers are accessed under the device's lock; answers of the unit come under the unit's lock, so they take the cache's lock
+// only.
 public sealed unsafe partial class PasidDevice
 {
     private const uint UseAts = 1, UsePri = 2, Interrupt = 4;
@@ -93,7 +94,8 @@ public sealed unsafe partial class PasidDevice
         bool translates = channel.Command == PasidCommand.Translate || (channel.Control & (UseAts | UsePri)) != 0;
         bool possible = channel.Command is >= PasidCommand.Read and <= PasidCommand.Forget
             && (!moves || (channel.Length is > 0 and <= PageSize && channel.Offset <= PageSize - channel.Length))
-            && (channel.RequestPasid == DmaRequest.NoPasid || HasPasid) && (!translates || HasAts) && (!asks || HasPri) && Unit != null && BusMasterEnabled;
+            && (channel.RequestPasid == DmaRequest.NoPasid || HasPasid) && (!translates || HasAts) && (!asks || HasPri)
+            && Unit != null && BusMasterEnabled;
         if (!possible)
             End(channel, PasidStatus.Unsupported);
         else if (channel.Command == PasidCommand.Forget)
@@ -201,7 +203,8 @@ public sealed unsafe partial class PasidDevice
         }
 
         channel.Result = 0;
-        if (!Unit!.Translate(new DmaRequest(RequesterId, channel.RequestPasid, key.Page, access | DmaAccess.TranslationRequest), out DmaTranslation translation))
+        if (!Unit!.Translate(new DmaRequest(RequesterId, channel.RequestPasid, key.Page, access | DmaAccess.TranslationRequest),
+            out DmaTranslation translation))
             return false;
         DmaAccess allowed = translation.Allowed & (DmaAccess.Read | DmaAccess.Write);
         channel.Result = translation.Output | (uint)allowed;
@@ -225,7 +228,8 @@ public sealed unsafe partial class PasidDevice
             byte* bytes = buffers + (channel.Index * PageSize) + channel.Offset + channel.Done;
             if (!translated)
                 return toMemory ? DmaWrite(address, bytes, length, channel.RequestPasid) : DmaRead(address, bytes, length, channel.RequestPasid);
-            var request = new DmaRequest(RequesterId, channel.RequestPasid, address, DmaAccess.Translated | (toMemory ? DmaAccess.Write : DmaAccess.Read));
+            var request = new DmaRequest(RequesterId, channel.RequestPasid, address,
+                DmaAccess.Translated | (toMemory ? DmaAccess.Write : DmaAccess.Read));
             if (!Unit!.Translate(request, out DmaTranslation translation))
                 return DmaStatus.Fault;
             ulong moved = toMemory ? Unit.Memory.CopyIn(translation.Output, bytes, length) : Unit.Memory.CopyOut(translation.Output, bytes, length);

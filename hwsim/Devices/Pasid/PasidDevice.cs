@@ -7,9 +7,10 @@ namespace IommuFd.HwSim.Devices.Pasid;
 /// project's own; PASID, ATS and page requests are those of the PCI Express base specification 6.0, chapter 10 and sections 7.8.8, 7.8.9 and 10.5.1.
 /// </summary>
 /// <remarks>
-/// BAR 0: a page of registers for each channel (<see cref="PasidRegister"/>), then a page of buffer for each, from <see cref="Buffers"/> on. BAR 2: MSI-X, a vector for
-/// each channel. A command runs when it is written; one that waits for a page goes on when the answer comes, on a thread of its own or when the status is read. Does
-/// not model: requests with execute or privileged mode, stop markers, more than one page request of a channel at a time, a limit on outstanding requests, AER.
+/// BAR 0: a page of registers for each channel (<see cref="PasidRegister"/>), then a page of buffer for each, from <see cref="Buffers"/> on. BAR 2:
+/// MSI-X, a vector for each channel. A command runs when it is written; one that waits for a page goes on when the answer comes, on a thread of its
+/// own or when the status is read. Does not model: requests with execute or privileged mode, stop markers, more than one page request of a channel at
+/// a time, a limit on outstanding requests, AER.
 /// </remarks>
 public sealed unsafe partial class PasidDevice : PciDevice, IDeviceTlb
 {

@@ -1,18 +1,25 @@
 namespace IommuFd.HwSim.Devices.Pasid;
 
-/// <summary>Registers of a channel of <see cref="PasidDevice"/>: byte offsets in the channel's page. 32 bits each where nothing else is said.</summary>
+/// <summary>
+/// Registers of a channel of <see cref="PasidDevice"/>: byte offsets in the channel's page. 32 bits each where nothing else is said.
+/// </summary>
 public static class PasidRegister
 {
     /// <summary>Read only: 0x0001a51d.</summary>
     public const int Identification = 0x00;
 
-    /// <summary>Read only, what is switched on in the configuration space: bit 0 PASID, 1 ATS, 2 page requests; bits 15:8 the number of channels.</summary>
+    /// <summary>
+    /// Read only, what is switched on in the configuration space: bit 0 PASID, 1 ATS, 2 page requests; bits 15:8 the number of channels.
+    /// </summary>
     public const int Features = 0x04;
 
     /// <summary>Bits 19:0 the PASID of the channel's requests, bit 31 set when they have one.</summary>
     public const int Pasid = 0x08;
 
-    /// <summary>Bit 0: translate by ATS and keep the translations; bit 1: ask for pages that are missing (needs bit 0); bit 2: interrupt at the end of a command.</summary>
+    /// <summary>
+    /// Bit 0: translate by ATS and keep the translations; bit 1: ask for pages that are missing (needs bit 0); bit 2: interrupt at the end of a
+    /// command.
+    /// </summary>
     public const int Control = 0x0c;
 
     /// <summary>64 bits: the address in memory.</summary>
@@ -24,7 +31,10 @@ public static class PasidRegister
     /// <summary>First byte in the channel's buffer.</summary>
     public const int Offset = 0x1c;
 
-    /// <summary>Write only, starts a <see cref="PasidCommand"/>; bit 8: for writing (of <see cref="PasidCommand.Translate"/> and <see cref="PasidCommand.RequestPage"/>).</summary>
+    /// <summary>
+    /// Write only, starts a <see cref="PasidCommand"/>; bit 8: for writing (of <see cref="PasidCommand.Translate"/> and
+    /// <see cref="PasidCommand.RequestPage"/>).
+    /// </summary>
     public const int Command = 0x20;
 
     /// <summary>Read only: a <see cref="PasidStatus"/>.</summary>
@@ -33,7 +43,9 @@ public static class PasidRegister
     /// <summary>Read only, 64 bits: the last translation by ATS, its permissions in bits 1:0 (1 read, 2 write).</summary>
     public const int Result = 0x28;
 
-    /// <summary>Read only, the last answer to a page request: bits 3:0 its code (0 success, 1 invalid request, 15 failure), bit 31 set when there was one.</summary>
+    /// <summary>
+    /// Read only, the last answer to a page request: bits 3:0 its code (0 success, 1 invalid request, 15 failure), bit 31 set when there was one.
+    /// </summary>
     public const int Response = 0x30;
 
     /// <summary>Read only: page requests of the channel.</summary>

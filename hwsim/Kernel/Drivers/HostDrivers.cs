@@ -38,7 +38,8 @@ internal sealed class PcieportDriver() : PciDriver("pcieport", new PciId(PciId.A
     /// <inheritdoc/>
     public override int Probe(PciFunction function)
     {
-        if (function.Express == 0 || function.ExpressType is not (PCI_EXP_TYPE_ROOT_PORT or PCI_EXP_TYPE_UPSTREAM or PCI_EXP_TYPE_DOWNSTREAM or PCI_EXP_TYPE_RC_EC))
+        if (function.Express == 0
+            || function.ExpressType is not (PCI_EXP_TYPE_ROOT_PORT or PCI_EXP_TYPE_UPSTREAM or PCI_EXP_TYPE_DOWNSTREAM or PCI_EXP_TYPE_RC_EC))
         {
             return -Errno.ENODEV;
         }

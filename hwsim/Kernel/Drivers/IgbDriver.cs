@@ -3,8 +3,11 @@ using IommuFd.HwSim.Devices;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>igb, which can enable virtual functions and then answers their mail.</summary>
-/// <remarks>Does not model: frames of its own, VLANs, multicast and large frames that a virtual function asks for (refused), and the network interface.</remarks>
-internal sealed class IgbDriver(PciTree tree) : HostDriver("igb", new PciId(0x8086, 0x10c9), new PciId(0x8086, 0x10e6), new PciId(0x8086, 0x1521), new PciId(0x8086, 0x1533))
+/// <remarks>
+/// Does not model: frames of its own, VLANs, multicast and large frames that a virtual function asks for (refused), and the network interface.
+/// </remarks>
+internal sealed class IgbDriver(PciTree tree) : HostDriver("igb", new PciId(0x8086, 0x10c9), new PciId(0x8086, 0x10e6), new PciId(0x8086, 0x1521),
+    new PciId(0x8086, 0x1533))
 {
     public override bool HasSriovConfigure => true;
 
@@ -37,10 +40,14 @@ internal sealed class IgbDriver(PciTree tree) : HostDriver("igb", new PciId(0x80
         base.Remove(function);
     }
 
-    /// <summary>The physical function's side of virtual functions (82576 sections 7.10 and 8.14): pools, addresses and the mailbox, in the words of Linux's igb and igbvf.</summary>
+    /// <summary>
+    /// The physical function's side of virtual functions (82576 sections 7.10 and 8.14): pools, addresses and the mailbox, in the words of Linux's
+    /// igb and igbvf.
+    /// </summary>
     private sealed class IgbMailboxes(PciDevice device) : IInterruptSink
     {
-        private const uint VMMB = 0x100, VirtualReset = 1, SetAddress = 2, Acknowledged = 0x8000_0000, Refused = 0x4000_0000, MaySend = 0x2000_0000, Sent = 1, Taken = 2, Holds = 8;
+        private const uint VMMB = 0x100, VirtualReset = 1, SetAddress = 2, Acknowledged = 0x8000_0000, Refused = 0x4000_0000, MaySend = 0x2000_0000,
+            Sent = 1, Taken = 2, Holds = 8;
 
         /// <summary>Pools with the switch between them; virtual functions may do nothing until they have introduced themselves.</summary>
         public void Start(int count)

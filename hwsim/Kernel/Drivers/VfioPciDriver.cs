@@ -5,7 +5,8 @@ namespace IommuFd.HwSim.Kernel;
 /// <summary>vfio-pci: hands functions to user space (drivers/vfio/pci/vfio_pci.c).</summary>
 internal sealed class VfioPciDriver(VfioCore core, PciTree tree) : PciDriver("vfio-pci", new PciId(PciId.Any, PciId.Any, OverrideOnly: true))
 {
-    // Functions with known errata that the driver refuses (vfio_pci_dev_in_denylist): Intel QAT C3XXX, C62X, DH895XCC with their VFs, DSA and IAX of Sapphire Rapids.
+    // Functions with known errata that the driver refuses (vfio_pci_dev_in_denylist): Intel QAT C3XXX, C62X, DH895XCC with their VFs, DSA and IAX of
+    // Sapphire Rapids.
     private static readonly ushort[] s_denied = [0x19e2, 0x19e3, 0x37c8, 0x37c9, 0x0435, 0x0443, 0x0b25, 0x0cfe];
 
     public override bool ManagesDma => true;
@@ -70,5 +71,7 @@ internal sealed class VfioPciDriver(VfioCore core, PciTree tree) : PciDriver("vf
     }
 
     /// <inheritdoc/>
-    public override int SriovConfigure(PciFunction function, int count) => EnableSriov ? ((VfioPciDevice)function.DriverData!).ConfigureSriov(count) : -Errno.ENOENT;
+    public override int SriovConfigure(PciFunction function, int count) => EnableSriov
+        ? ((VfioPciDevice)function.DriverData!).ConfigureSriov(count)
+        : -Errno.ENOENT;
 }

@@ -6,8 +6,8 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// ftruncate(2) of a file whose pages a device has: on Linux they leave the file and stay with the device. Here the mapping that the simulated kernel has of them becomes one
-/// of private copies.
+/// ftruncate(2) of a file whose pages a device has: on Linux they leave the file and stay with the device. Here the mapping that the simulated kernel
+/// has of them becomes one of private copies.
 /// </summary>
 /// <remarks>Does not model: a file that is cut behind the seam's back, or by another process, while it is pinned.</remarks>
 internal static unsafe class CutFile
@@ -24,7 +24,8 @@ internal static unsafe class CutFile
         foreach ((nint address, byte[] data) in result < 0 ? [] : kept)
         {
             // SAFETY: the simulated kernel's own mapping, of which only devices know the address.
-            _ = Libc.Mmap(address, (nuint)data.Length, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_FIXED, -1, 0);
+            _ = Libc.Mmap(address, (nuint)data.Length, Libc.PROT_READ | Libc.PROT_WRITE,
+                Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_FIXED, -1, 0);
             Marshal.Copy(data, 0, address, data.Length);
         }
 
@@ -70,7 +71,8 @@ internal static unsafe class CutFile
     {
         try
         {
-            return File.ReadLines($"/proc/self/fdinfo/{descriptor}").FirstOrDefault(static line => line.StartsWith("ino:", StringComparison.Ordinal))?[4..].Trim();
+            return File.ReadLines($"/proc/self/fdinfo/{descriptor}")
+                .FirstOrDefault(static line => line.StartsWith("ino:", StringComparison.Ordinal))?[4..].Trim();
         }
         catch (IOException)
         {

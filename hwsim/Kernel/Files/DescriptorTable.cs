@@ -4,12 +4,12 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The open files of the simulated machine by descriptor number. A number that is handed out is a real descriptor (a memfd, or an eventfd where poll(2)
-/// must see readiness), so it can be polled, duplicated, passed and closed like any other.
+/// The open files of the simulated machine by descriptor number. A number that is handed out is a real descriptor (a memfd, or an eventfd where
+/// poll(2) must see readiness), so it can be polled, duplicated, passed and closed like any other.
 /// </summary>
 /// <remarks>
-/// Looking a file up takes no lock and allocates nothing. Does not model: a descriptor in a message that nobody receives (its file stays open until the machine
-/// is disposed), descriptors closed behind the seam's back, and fork(2).
+/// Looking a file up takes no lock and allocates nothing. Does not model: a descriptor in a message that nobody receives (its file stays open until
+/// the machine is disposed), descriptors closed behind the seam's back, and fork(2).
 /// </remarks>
 internal sealed class DescriptorTable(LinuxKernel real)
 {
@@ -137,7 +137,9 @@ internal sealed class DescriptorTable(LinuxKernel real)
         }
     }
 
-    /// <summary>Whether the machine closed it when it ended. A handle that is lost and finalized later must not close whoever has the number then.</summary>
+    /// <summary>
+    /// Whether the machine closed it when it ended. A handle that is lost and finalized later must not close whoever has the number then.
+    /// </summary>
     public bool WasClosedAtTheEnd(int descriptor) => _closedAtTheEnd.Contains(descriptor);
 
     /// <summary>Closes everything that is still open.</summary>
@@ -169,7 +171,8 @@ internal sealed class DescriptorTable(LinuxKernel real)
     {
         lock (_gate)
         {
-            if (_travelling.Count == 0 || Identity(descriptor) is not string identity || !_travelling.TryGetValue(identity, out List<SimulatedFile>? files))
+            if (_travelling.Count == 0 || Identity(descriptor) is not string identity
+                || !_travelling.TryGetValue(identity, out List<SimulatedFile>? files))
             {
                 return null;
             }

@@ -74,7 +74,8 @@ internal sealed class AttributeNode(uint mode) : FileNode(mode)
     public override PathKind Kind => PathKind.File;
 
     /// <summary>A text attribute; absent functions take their permission bits away.</summary>
-    public static AttributeNode Text(Func<string>? show, Func<string, int>? store = null, uint? mode = null) => new(mode ?? ((show is null ? 0 : 0x124u) | (store is null ? 0 : 0x80u)))
+    public static AttributeNode Text(Func<string>? show, Func<string, int>? store = null, uint? mode = null) =>
+        new(mode ?? ((show is null ? 0 : 0x124u) | (store is null ? 0 : 0x80u)))
     {
         Show = show is null ? null : () => Encoding.UTF8.GetBytes(show()),
         Store = store,

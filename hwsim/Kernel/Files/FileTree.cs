@@ -34,7 +34,9 @@ internal sealed class FileTree
 
     /// <summary>The node at a path that must be there.</summary>
     public T Get<T>(string path)
-        where T : FileNode => Find(path, true, out FileNode? node) == 0 && node is T found ? found : throw new InvalidOperationException($"{path} is not in the tree.");
+        where T : FileNode => Find(path, true, out FileNode? node) == 0 && node is T found
+            ? found
+            : throw new InvalidOperationException($"{path} is not in the tree.");
 
     /// <summary>The names in a directory, in ordinal order.</summary>
     public string[] List(DirectoryNode directory)

@@ -4,15 +4,18 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The system calls of a simulated machine: files of the machine are served here, everything else (memory, eventfds, sockets, polling) is the real kernel's.
+/// The system calls of a simulated machine: files of the machine are served here, everything else (memory, eventfds, sockets, polling) is the real
+/// kernel's.
 /// </summary>
 /// <remarks>
-/// Does not model: signals. Linux's iommufd and VFIO have no call that EINTR ends: queues are read without waiting, and who unbinds a device that is in use waits on after a
-/// signal. Waiting itself (poll, epoll, eventfds) is the real kernel's, EINTR included; for the rest there is FaultInjectingHost.
+/// Does not model: signals. Linux's iommufd and VFIO have no call that EINTR ends: queues are read without waiting, and who unbinds a device that is
+/// in use waits on after a signal. Waiting itself (poll, epoll, eventfds) is the real kernel's, EINTR included; for the rest there is
+/// FaultInjectingHost.
 /// </remarks>
 internal sealed unsafe class SimulatedKernel : IKernel
 {
-    private static readonly string[] s_realDevices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm/", "/dev/hugepages/", "/dev/fd/"];
+    private static readonly string[] s_realDevices = ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/shm/",
+        "/dev/hugepages/", "/dev/fd/"];
     private readonly LinuxKernel _real;
     private readonly FileTree _tree;
     private readonly DescriptorTable _table;
@@ -22,7 +25,8 @@ internal sealed unsafe class SimulatedKernel : IKernel
     private readonly IUserMemory _user;
     private readonly FileMappings _mappings = new();
 
-    public SimulatedKernel(LinuxKernel real, FileTree tree, DescriptorTable table, MachineProcess process, InProcessUserMemory user, PhysicalMemory memory, FailNth? faults)
+    public SimulatedKernel(LinuxKernel real, FileTree tree, DescriptorTable table, MachineProcess process, InProcessUserMemory user,
+        PhysicalMemory memory, FailNth? faults)
     {
         _real = real;
         _tree = tree;
@@ -359,7 +363,8 @@ internal sealed unsafe class SimulatedKernel : IKernel
             return !path.StartsWith("/proc/self/", StringComparison.Ordinal);
         }
 
-        return path.StartsWith("/dev/", StringComparison.Ordinal) && !Array.Exists(s_realDevices, real => path.StartsWith(real, StringComparison.Ordinal));
+        return path.StartsWith("/dev/", StringComparison.Ordinal)
+            && !Array.Exists(s_realDevices, real => path.StartsWith(real, StringComparison.Ordinal));
     }
 
     private void Forget(nint address, nuint length)

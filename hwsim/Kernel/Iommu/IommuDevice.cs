@@ -21,9 +21,12 @@ public class IommuDevice(string name, IommuOps? ops, object? unit)
     /// <summary>Its requester id: bus &lt;&lt; 8 | device &lt;&lt; 3 | function.</summary>
     public ushort RequesterId { get; init; }
 
-    /// <summary>The id whose context entry VT-d's driver writes in scalable mode. Behind a bridge to conventional PCI it is not <see cref="RequesterId"/>.</summary>
+    /// <summary>
+    /// The id whose context entry VT-d's driver writes in scalable mode. Behind a bridge to conventional PCI it is not <see cref="RequesterId"/>.
+    /// </summary>
     /// <remarks>
-    /// Linux 7.3 writes the entry of the device's own address only (pci_pasid_table_setup), although its requests carry the bridge's id: their DMA is refused.
+    /// Linux 7.3 writes the entry of the device's own address only (pci_pasid_table_setup), although its requests carry the bridge's id: their DMA is
+    /// refused.
     /// The kernel of the 2021 proposal writes the entries of all ids.
     /// </remarks>
     public ushort ContextId
@@ -109,8 +112,8 @@ public class IommuDevice(string name, IommuOps? ops, object? unit)
     public object? DriverData { get; set; }
 
     /// <summary>
-    /// The device asks for a page (iommu_report_device_fault): requests of one group are collected until the last one, then go to whoever handles the attachment's
-    /// faults. Without a handler the answer is <see cref="PageResponseCode.Invalid"/>.
+    /// The device asks for a page (iommu_report_device_fault): requests of one group are collected until the last one, then go to whoever handles the
+    /// attachment's faults. Without a handler the answer is <see cref="PageResponseCode.Invalid"/>.
     /// </summary>
     /// <param name="fault">The request.</param>
     /// <param name="respond">Receives the group's answer; null when nobody waits for it.</param>
@@ -155,6 +158,8 @@ public class IommuDevice(string name, IommuOps? ops, object? unit)
             return handle;
         }
 
-        return Ops is { HasUserPasidTable: true } && Group?.GetAttachHandle(IommuGroup.NoPasid) is { Domain.Type: IommuDomainType.Nested } nested ? nested : null;
+        return Ops is { HasUserPasidTable: true } && Group?.GetAttachHandle(IommuGroup.NoPasid) is { Domain.Type: IommuDomainType.Nested } nested
+            ? nested
+            : null;
     }
 }

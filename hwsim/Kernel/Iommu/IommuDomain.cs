@@ -45,7 +45,8 @@ public enum IommuProt
 }
 
 /// <summary>
-/// An I/O page table with the devices that use it (struct iommu_domain). Made by an <see cref="IommuOps"/>; a driver overrides what its hardware can do.
+/// An I/O page table with the devices that use it (struct iommu_domain). Made by an <see cref="IommuOps"/>; a driver overrides what its hardware can
+/// do.
 /// </summary>
 /// <remarks>Map, unmap and the reading of dirty bits may be called on any number of threads; an implementation puts them in order.</remarks>
 /// <param name="type">What it does with DMA.</param>

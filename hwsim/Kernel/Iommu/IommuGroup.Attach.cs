@@ -14,7 +14,9 @@ public sealed partial class IommuGroup
     /// <summary>The PASID that stands for requests without one.</summary>
     public const uint NoPasid = 0;
 
-    /// <summary>iommu_attach_group: gives the group to a container's domain. -EBUSY when it is with another one, -EINVAL when the domain does not fit.</summary>
+    /// <summary>
+    /// iommu_attach_group: gives the group to a container's domain. -EBUSY when it is with another one, -EINVAL when the domain does not fit.
+    /// </summary>
     public int AttachGroup(IommuDomain domain)
     {
         lock (_mutex)
@@ -89,8 +91,8 @@ public sealed partial class IommuGroup
     }
 
     /// <summary>
-    /// iommu_attach_device_pasid: -EOPNOTSUPP when the driver has no PASIDs, -EINVAL for a foreign domain or a PASID beyond what a device can use, -EBUSY when
-    /// the PASID is taken.
+    /// iommu_attach_device_pasid: -EOPNOTSUPP when the driver has no PASIDs, -EINVAL for a foreign domain or a PASID beyond what a device can use,
+    /// -EBUSY when the PASID is taken.
     /// </summary>
     public int AttachDevicePasid(IommuDevice device, IommuDomain domain, uint pasid, IommuAttachHandle handle)
     {

@@ -123,8 +123,8 @@ public sealed partial class IommuGroup(int id)
     }
 
     /// <summary>
-    /// A driver without driver_managed_dma is about to bind (iommu_device_use_default_domain). Returns 0, or -EBUSY when somebody outside the host's DMA API
-    /// owns the group.
+    /// A driver without driver_managed_dma is about to bind (iommu_device_use_default_domain). Returns 0, or -EBUSY when somebody outside the host's
+    /// DMA API owns the group.
     /// </summary>
     public int UseDefaultDomain()
     {
@@ -162,8 +162,8 @@ public sealed partial class IommuGroup(int id)
     }
 
     /// <summary>
-    /// iommufd takes one device (iommu_device_claim_dma_owner): -EPERM when the host's driver or another owner has the group, -EBUSY when the group is not
-    /// on its default domain, -EINVAL when a device must stay mapped 1:1. DMA is refused until something is attached.
+    /// iommufd takes one device (iommu_device_claim_dma_owner): -EPERM when the host's driver or another owner has the group, -EBUSY when the group
+    /// is not on its default domain, -EINVAL when a device must stay mapped 1:1. DMA is refused until something is attached.
     /// </summary>
     public int ClaimDmaOwner(object owner)
     {

@@ -87,5 +87,6 @@ public abstract class IommuOps
     internal virtual bool HasViommu(IommuDevice device, uint type) => false;
 
     /// <summary>Makes a virtual IOMMU, not yet initialised; only for what <see cref="HasViommu"/> answered.</summary>
-    internal virtual IommufdViommu ViommuNew(IommufdContext context, IommuDevice device, uint type, HwptPaging parent) => throw new NotSupportedException();
+    internal virtual IommufdViommu ViommuNew(IommufdContext context, IommuDevice device, uint type, HwptPaging parent) =>
+        throw new NotSupportedException();
 }

@@ -6,5 +6,6 @@ namespace IommuFd.HwSim.Kernel;
 internal static class PciName
 {
     /// <summary>bus:device.function.</summary>
-    public static string Of(ushort requesterId) => string.Create(CultureInfo.InvariantCulture, $"{requesterId >> 8:x2}:{requesterId >> 3 & 31:x2}.{requesterId & 7}");
+    public static string Of(ushort requesterId) =>
+        string.Create(CultureInfo.InvariantCulture, $"{requesterId >> 8:x2}:{requesterId >> 3 & 31:x2}.{requesterId & 7}");
 }

@@ -1,6 +1,8 @@
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>The areas of an address space by IOVA: an AVL tree whose nodes are the areas themselves. Areas never overlap. Nothing is allocated here.</summary>
+/// <summary>
+/// The areas of an address space by IOVA: an AVL tree whose nodes are the areas themselves. Areas never overlap. Nothing is allocated here.
+/// </summary>
 internal sealed class AreaTree
 {
     private IoptArea? _root;

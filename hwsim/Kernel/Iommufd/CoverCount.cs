@@ -1,6 +1,8 @@
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>How often each page of a range is covered, as disjoint segments: which pages become covered with an addition and which cease to be with a removal.</summary>
+/// <summary>
+/// How often each page of a range is covered, as disjoint segments: which pages become covered with an addition and which cease to be with a removal.
+/// </summary>
 internal sealed class CoverCount
 {
     private readonly List<Segment> _segments = [];
@@ -10,7 +12,9 @@ internal sealed class CoverCount
     /// <summary>Pages covered at least once.</summary>
     internal ulong Pages { get; private set; }
 
-    /// <summary>The first run of pages of [<paramref name="first"/>, <paramref name="last"/>] that nothing covers. False when all are covered.</summary>
+    /// <summary>
+    /// The first run of pages of [<paramref name="first"/>, <paramref name="last"/>] that nothing covers. False when all are covered.
+    /// </summary>
     internal bool NextUncovered(ulong first, ulong last, out ulong runFirst, out ulong runLast)
     {
         runFirst = first;
@@ -75,7 +79,9 @@ internal sealed class CoverCount
         }
     }
 
-    /// <summary>Takes one cover of the range away; every page of it is covered. Unpins the pages that nothing covers afterwards and returns how many they are.</summary>
+    /// <summary>
+    /// Takes one cover of the range away; every page of it is covered. Unpins the pages that nothing covers afterwards and returns how many they are.
+    /// </summary>
     internal ulong Remove(ulong first, ulong last, IoptPages owner, PhysicalMemory memory)
     {
         ulong uncovered = 0;

@@ -2,7 +2,9 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>The file of a fault queue or a virtual event queue (struct iommufd_eventq): never waits, readable while something is queued, no position.</summary>
+/// <summary>
+/// The file of a fault queue or a virtual event queue (struct iommufd_eventq): never waits, readable while something is queued, no position.
+/// </summary>
 internal sealed class EventQueueFile : SimulatedFile
 {
     private readonly IommufdContext _context;

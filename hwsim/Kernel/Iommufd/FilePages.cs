@@ -3,7 +3,9 @@ using Libc = IommuFd.Native.Libc;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>Pages of a memfd (IOMMU_IOAS_MAP_FILE): the part of the file that is used is mapped here, so that it stays when user space closes and unmaps it.</summary>
+/// <summary>
+/// Pages of a memfd (IOMMU_IOAS_MAP_FILE): the part of the file that is used is mapped here, so that it stays when user space closes and unmaps it.
+/// </summary>
 internal sealed unsafe class FilePages : IPageSource
 {
     private const long TmpfsMagic = 0x01021994, HugetlbfsMagic = 0x958458f6;

@@ -5,7 +5,9 @@ namespace IommuFd.HwSim.Kernel;
 /// <summary>In-kernel users of the map: mediated devices and hardware queues, which pin pages or copy bytes without a domain.</summary>
 internal sealed unsafe partial class IoPagetable
 {
-    /// <summary>iommufd_access_pin_pages: pins the pages of a range without a gap. The host addresses of the pages are stored in <paramref name="pages"/>.</summary>
+    /// <summary>
+    /// iommufd_access_pin_pages: pins the pages of a range without a gap. The host addresses of the pages are stored in <paramref name="pages"/>.
+    /// </summary>
     internal int PinAccess(ulong iova, ulong last, Span<nint> pages, bool write, bool lockAreas)
     {
         lock (_lock)
@@ -215,7 +217,9 @@ internal sealed unsafe partial class IoPagetable
 
         if (pages.Source.User is { } user)
         {
-            var copied = write ? user.CopyTo(pages.Address + startByte, data, (nuint)length) : user.CopyFrom(pages.Address + startByte, data, (nuint)length);
+            var copied = write
+                ? user.CopyTo(pages.Address + startByte, data, (nuint)length)
+                : user.CopyFrom(pages.Address + startByte, data, (nuint)length);
             if (copied == 0 || pages.PinnedPages == 0)
             {
                 return copied;

@@ -3,10 +3,13 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>The choice of IOVAs for IOMMU_IOAS_MAP without IOMMU_IOAS_MAP_FIXED_IOVA (iopt_alloc_iova): the lowest hole that fits, never IOVA 0.</summary>
+/// <summary>
+/// The choice of IOVAs for IOMMU_IOAS_MAP without IOMMU_IOAS_MAP_FIXED_IOVA (iopt_alloc_iova): the lowest hole that fits, never IOVA 0.
+/// </summary>
 internal sealed partial class IoPagetable
 {
-    // Nothing of at least this length with this alignment and offset in its page fits below the hint: one after the other costs no search from the start.
+    // Nothing of at least this length with this alignment and offset in its page fits below the hint: one after the other costs no search from the
+    // start.
     private ulong _hintLength = ulong.MaxValue, _hintAlignment, _hintOffset, _hint;
 
     private int AllocateIova(ulong address, ulong length, ref ulong iova)
@@ -34,7 +37,8 @@ internal sealed partial class IoPagetable
             var useHint = length >= _hintLength && alignment == _hintAlignment && offset == _hintOffset;
             var from = PageSize;
             const ulong Last = ulong.MaxValue - PageSize;
-            if (!Fit(ref from, Last, length, alignment, offset) || !FindHole(useHint ? ulong.Max(from, _hint) : from, Last, length, alignment, offset, ref iova))
+            if (!Fit(ref from, Last, length, alignment, offset)
+                || !FindHole(useHint ? ulong.Max(from, _hint) : from, Last, length, alignment, offset, ref iova))
             {
                 return -Errno.ENOSPC;
             }

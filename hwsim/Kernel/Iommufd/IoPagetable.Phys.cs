@@ -5,8 +5,8 @@ namespace IommuFd.HwSim.Kernel;
 internal sealed partial class IoPagetable
 {
     /// <summary>
-    /// iopt_get_phys: the physical address of an IOVA that a device without an IOMMU may use, and how far it is contiguous. -ENOENT where nothing is mapped,
-    /// -EOPNOTSUPP when no such device is attached.
+    /// iopt_get_phys: the physical address of an IOVA that a device without an IOMMU may use, and how far it is contiguous. -ENOENT where nothing is
+    /// mapped, -EOPNOTSUPP when no such device is attached.
     /// </summary>
     internal int GetPhys(ulong iova, out ulong physical, ref ulong length)
     {

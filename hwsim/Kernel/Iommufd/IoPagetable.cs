@@ -4,7 +4,8 @@ using IommuFd.Native;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The IOVA map of an address space (struct io_pagetable): areas of pages, the domains that hold copies of them, and the IOVAs that are reserved or promised.
+/// The IOVA map of an address space (struct io_pagetable): areas of pages, the domains that hold copies of them, and the IOVAs that are reserved or
+/// promised.
 /// </summary>
 /// <remarks>
 /// One lock stands for the kernel's two semaphores: what races map with unmap there (EBUSY) is put in order here.

@@ -3,7 +3,8 @@ using IommuFd.Native;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A device without DMA of its own, such as a mediated one, that reaches an address space through the kernel (struct iommufd_access). Its driver owns it.
+/// A device without DMA of its own, such as a mediated one, that reaches an address space through the kernel (struct iommufd_access). Its driver owns
+/// it.
 /// </summary>
 public sealed unsafe class IommufdAccess
 {
@@ -40,7 +41,9 @@ public sealed unsafe class IommufdAccess
     /// <summary>True for accesses that the kernel made for itself: what they pin cannot be unmapped.</summary>
     internal bool IsInternal { get; }
 
-    /// <summary>iommufd_access_attach: -EINVAL when attached already, -ENOENT for an unknown address space, -EADDRINUSE when its areas are not aligned enough.</summary>
+    /// <summary>
+    /// iommufd_access_attach: -EINVAL when attached already, -ENOENT for an unknown address space, -EADDRINUSE when its areas are not aligned enough.
+    /// </summary>
     public int Attach(uint ioasId)
     {
         lock (_ioasLock)
@@ -74,8 +77,8 @@ public sealed unsafe class IommufdAccess
     public void Destroy() => Context.DestroyOwned(_object);
 
     /// <summary>
-    /// Pins the pages behind a page-aligned range (iommufd_access_pin_pages): -ENOENT where nothing is mapped, -EPERM where the mapping does not permit the
-    /// access, -EINVAL for a range that is being unmapped, -EFAULT.
+    /// Pins the pages behind a page-aligned range (iommufd_access_pin_pages): -ENOENT where nothing is mapped, -EPERM where the mapping does not
+    /// permit the access, -EINVAL for a range that is being unmapped, -EFAULT.
     /// </summary>
     /// <param name="iova">First IOVA.</param>
     /// <param name="length">Bytes.</param>

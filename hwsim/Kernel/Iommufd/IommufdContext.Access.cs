@@ -4,7 +4,8 @@ public sealed partial class IommufdContext
 {
     /// <summary>A driver of an emulated device makes an access (iommufd_access_create).</summary>
     /// <param name="pinsPages">True when the driver pins pages: IOVAs must then be page-aligned.</param>
-    /// <param name="unmap">Told IOVA and length of what is being unmapped; the driver unpins before it returns. Called without locks of the address space.</param>
+    /// <param name="unmap">Told IOVA and length of what is being unmapped; the driver unpins before it returns. Called without locks of the address
+    /// space.</param>
     public IommufdAccess CreateAccess(bool pinsPages, Action<ulong, ulong>? unmap)
     {
         Get();

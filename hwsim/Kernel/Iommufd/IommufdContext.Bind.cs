@@ -8,14 +8,15 @@ public sealed partial class IommufdContext
     private readonly Dictionary<IommuGroup, IommufdGroup> _groups = [];
 
     /// <summary>
-    /// A driver with driver_managed_dma puts a device under this iommufd (iommufd_device_bind). DMA of its group is refused until something is attached.
+    /// A driver with driver_managed_dma puts a device under this iommufd (iommufd_device_bind). DMA of its group is refused until something is
+    /// attached.
     /// </summary>
     /// <param name="device">The device.</param>
     /// <param name="bound">The bound device, to be ended with <see cref="IommufdDevice.Unbind"/>.</param>
     /// <returns>
     /// 0; -EINVAL without cache-coherent DMA or with a range that must stay mapped 1:1; -EPERM when interrupts are not isolated (see
-    /// <see cref="IommufdModule.AllowUnsafeInterrupts"/>) or somebody else has the group's DMA; -EBUSY when the group is not on its default domain; -ENODEV
-    /// without a group.
+    /// <see cref="IommufdModule.AllowUnsafeInterrupts"/>) or somebody else has the group's DMA; -EBUSY when the group is not on its default domain;
+    /// -ENODEV without a group.
     /// </returns>
     public int Bind(IommuDevice device, out IommufdDevice? bound)
     {

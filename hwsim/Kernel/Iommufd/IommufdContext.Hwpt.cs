@@ -16,7 +16,9 @@ public sealed unsafe partial class IommufdContext
     // More invalidation requests than any batch has.
     private const uint InvalidateMost = 1 << 19;
 
-    /// <summary>Makes a table that is filled from an address space, whose mutex is held (iommufd_hwpt_paging_alloc). It is not published yet.</summary>
+    /// <summary>
+    /// Makes a table that is filled from an address space, whose mutex is held (iommufd_hwpt_paging_alloc). It is not published yet.
+    /// </summary>
     internal int HwptPagingAlloc(
         IommufdIoas ioas, IommufdDevice device, uint pasid, uint flags, bool attach, IommuUserData? data, out HwptPaging? hwpt)
     {
@@ -117,7 +119,9 @@ public sealed unsafe partial class IommufdContext
                     break;
                 case IommufdViommu viommu:
                     nested = null;
-                    rc = device.Device.Unit == null || viommu.Unit != device.Device.Unit ? -Errno.EINVAL : viommu.AllocNested(cmd.flags, data, out nested);
+                    rc = device.Device.Unit == null || viommu.Unit != device.Device.Unit
+                        ? -Errno.EINVAL
+                        : viommu.AllocNested(cmd.flags, data, out nested);
                     rc = rc == 0 ? HwptFinish(ref ucmd, ref cmd, nested!) : rc;
                     break;
             }

@@ -5,7 +5,9 @@ namespace IommuFd.HwSim.Kernel;
 /// <summary>What an iommufd holds, in words: for reports of what was left behind.</summary>
 public sealed partial class IommufdContext
 {
-    /// <summary>One sentence fragment: address spaces with their mappings, pinned memory, bound devices, other objects. Empty when it holds nothing.</summary>
+    /// <summary>
+    /// One sentence fragment: address spaces with their mappings, pinned memory, bound devices, other objects. Empty when it holds nothing.
+    /// </summary>
     public string Describe()
     {
         int spaces = 0, mappings = 0, devices = 0, others = 0;

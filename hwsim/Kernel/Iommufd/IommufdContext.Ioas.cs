@@ -74,7 +74,8 @@ public sealed unsafe partial class IommufdContext
                 if (cmd.num_iovas < room)
                 {
                     var range = new iommu_iova_range { start = first, last = last };
-                    if (ucmd.User.CopyTo(cmd.allowed_iovas + ((ulong)cmd.num_iovas * (uint)sizeof(iommu_iova_range)), &range, (nuint)sizeof(iommu_iova_range)) != 0)
+                    if (ucmd.User.CopyTo(cmd.allowed_iovas + ((ulong)cmd.num_iovas * (uint)sizeof(iommu_iova_range)), &range,
+                        (nuint)sizeof(iommu_iova_range)) != 0)
                     {
                         return -Errno.EFAULT;
                     }
@@ -122,7 +123,8 @@ public sealed unsafe partial class IommufdContext
             var start = range.start;
             var at = allowed.FindIndex(a => a.First > start);
             at = at < 0 ? allowed.Count : at;
-            if (range.start >= range.last || (at > 0 && allowed[at - 1].Last >= range.start) || (at < allowed.Count && allowed[at].First <= range.last))
+            if (range.start >= range.last || (at > 0 && allowed[at - 1].Last >= range.start)
+                || (at < allowed.Count && allowed[at].First <= range.last))
             {
                 rc = -Errno.EINVAL;
                 break;
@@ -184,7 +186,8 @@ public sealed unsafe partial class IommufdContext
         }
 
         var startByte = address % IoptPages.PageSize;
-        var rc = NewPages(user.PagesAt(address - startByte, length + startByte, withDevices: false), address - startByte, startByte, length, (prot & IommuProt.Write) != 0, out var pages);
+        var rc = NewPages(user.PagesAt(address - startByte, length + startByte, withDevices: false), address - startByte, startByte, length,
+            (prot & IommuProt.Write) != 0, out var pages);
         return rc != 0 ? rc : pagetable.MapPages(pages!, startByte, length, ref iova, prot, automatic);
     }
 

@@ -121,7 +121,9 @@ public sealed partial class IommufdContext
         obj.Destroy();
     }
 
-    /// <summary>The in-kernel owner gives its reference back and destroys the object, after the calls that use it ended (iommufd_object_destroy_user).</summary>
+    /// <summary>
+    /// The in-kernel owner gives its reference back and destroys the object, after the calls that use it ended (iommufd_object_destroy_user).
+    /// </summary>
     internal void DestroyOwned(IommufdObject obj, bool tombstone = false)
     {
         WaitUnused(obj);

@@ -4,13 +4,17 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// An iommufd as a VFIO container (drivers/iommu/iommufd/vfio_compat.c): the container's ioctls work on one address space, which IOMMU_VFIO_IOAS chooses.
+/// An iommufd as a VFIO container (drivers/iommu/iommufd/vfio_compat.c): the container's ioctls work on one address space, which IOMMU_VFIO_IOAS
+/// chooses.
 /// </summary>
 public sealed unsafe partial class IommufdContext
 {
     private bool _noIommuMode;
 
-    /// <summary>The compatibility address space, made when there is none (iommufd_vfio_compat_ioas_create): a group is being connected. -EINVAL after a group without an IOMMU.</summary>
+    /// <summary>
+    /// The compatibility address space, made when there is none (iommufd_vfio_compat_ioas_create): a group is being connected. -EINVAL after a group
+    /// without an IOMMU.
+    /// </summary>
     public int VfioCompatIoasCreate()
     {
         var ioas = new IommufdIoas(this);

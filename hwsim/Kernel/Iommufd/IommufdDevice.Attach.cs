@@ -7,14 +7,14 @@ public sealed partial class IommufdDevice
     private delegate int DoAttach(IommufdDevice device, uint pasid, HwPagetable hwpt, out HwPagetable? replaced);
 
     /// <summary>
-    /// Connects the device, or one of its PASIDs, to a table: to the one that is named, or, for an address space, to a fitting one that was made this way
-    /// before or to a new one (iommufd_device_attach).
+    /// Connects the device, or one of its PASIDs, to a table: to the one that is named, or, for an address space, to a fitting one that was made this
+    /// way before or to a new one (iommufd_device_attach).
     /// </summary>
     /// <param name="pasid">0 for requests without PASID.</param>
     /// <param name="ptId">In: an address space or a hardware page table. Out: the table.</param>
     /// <returns>
-    /// 0; -ENOENT for an unknown id; -EINVAL for an object of another type, a table that does not fit the device, or a group that is attached to another table;
-    /// -EADDRINUSE when a reserved range of the device is mapped or allowed already; -EBUSY when the device is attached already.
+    /// 0; -ENOENT for an unknown id; -EINVAL for an object of another type, a table that does not fit the device, or a group that is attached to
+    /// another table; -EADDRINUSE when a reserved range of the device is mapped or allowed already; -EBUSY when the device is attached already.
     /// </returns>
     public int Attach(uint pasid, ref uint ptId)
     {
@@ -27,7 +27,9 @@ public sealed partial class IommufdDevice
         return rc;
     }
 
-    /// <summary>Changes the table with no refused DMA in between (iommufd_device_replace): -EINVAL when nothing is attached. The whole group moves.</summary>
+    /// <summary>
+    /// Changes the table with no refused DMA in between (iommufd_device_replace): -EINVAL when nothing is attached. The whole group moves.
+    /// </summary>
     /// <inheritdoc cref="Attach"/>
     public int Replace(uint pasid, ref uint ptId) => ChangeTable(pasid, ref ptId, DoReplaceTable);
 

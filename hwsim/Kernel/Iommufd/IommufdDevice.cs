@@ -1,8 +1,8 @@
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A device that a driver such as vfio-pci put under an iommufd (struct iommufd_device). The driver owns it: it attaches, replaces and detaches, and ends it
-/// with <see cref="Unbind"/>.
+/// A device that a driver such as vfio-pci put under an iommufd (struct iommufd_device). The driver owns it: it attaches, replaces and detaches, and
+/// ends it with <see cref="Unbind"/>.
 /// </summary>
 public sealed partial class IommufdDevice
 {
@@ -42,8 +42,8 @@ public sealed partial class IommufdDevice
     internal bool IsGoing { get; private set; }
 
     /// <summary>
-    /// The driver is done with the device, which is detached already (iommufd_device_unbind). Waits for commands that use it. DMA goes back to the host when no
-    /// other device of the group is bound.
+    /// The driver is done with the device, which is detached already (iommufd_device_unbind). Waits for commands that use it. DMA goes back to the
+    /// host when no other device of the group is bound.
     /// </summary>
     public void Unbind() => Context.DestroyOwned(_object);
 

@@ -10,7 +10,8 @@ internal sealed unsafe class IommufdFault : IommufdObject
     private readonly LinkedList<IoPageFaultGroup> _deliver = [];
     private readonly SortedList<uint, IoPageFaultGroup> _response = [];
 
-    // Cookies begin at 1. But the kernel erases what it is told to (xa_erase), and erasing cookie 0 while others are out makes 0 one that can be given.
+    // Cookies begin at 1. But the kernel erases what it is told to (xa_erase), and erasing cookie 0 while others are out makes 0 one that can be
+    // given.
     private bool _isZeroFree;
 
     internal IommufdFault(IommufdContext context)

@@ -1,6 +1,8 @@
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>What an iommufd keeps about an IOMMU group of which it has a device (struct iommufd_group). A device without an IOMMU has one to itself.</summary>
+/// <summary>
+/// What an iommufd keeps about an IOMMU group of which it has a device (struct iommufd_group). A device without an IOMMU has one to itself.
+/// </summary>
 internal sealed class IommufdGroup(IommufdContext context, IommuGroup? group)
 {
     private readonly SortedList<uint, IommufdAttach> _attaches = [];

@@ -19,8 +19,8 @@ internal enum IommufdObjectType
 }
 
 /// <summary>
-/// Anything that has an id in an iommufd (struct iommufd_object). <see cref="Users"/> counts what refers to the object: one for being published, one for each
-/// other object and running call. User space can destroy it only while the publication alone is left.
+/// Anything that has an id in an iommufd (struct iommufd_object). <see cref="Users"/> counts what refers to the object: one for being published, one
+/// for each other object and running call. User space can destroy it only while the publication alone is left.
 /// </summary>
 internal abstract class IommufdObject(IommufdObjectType type)
 {

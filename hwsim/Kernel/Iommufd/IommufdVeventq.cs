@@ -3,7 +3,9 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>Events of a virtual IOMMU for its guest (struct iommufd_veventq). When more come than it holds, a lost-events header ends the queue.</summary>
+/// <summary>
+/// Events of a virtual IOMMU for its guest (struct iommufd_veventq). When more come than it holds, a lost-events header ends the queue.
+/// </summary>
 internal sealed unsafe class IommufdVeventq : IommufdObject
 {
     private readonly IommufdViommu _viommu;

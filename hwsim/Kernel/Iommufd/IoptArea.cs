@@ -1,8 +1,8 @@
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A range of IOVAs that is backed by pages (struct iopt_area), and its place in an <see cref="AreaTree"/>. Small on purpose: an address space can have a
-/// million of them.
+/// A range of IOVAs that is backed by pages (struct iopt_area), and its place in an <see cref="AreaTree"/>. Small on purpose: an address space can
+/// have a million of them.
 /// </summary>
 internal sealed class IoptArea
 {

@@ -16,8 +16,8 @@ internal enum AccountMode : byte
 }
 
 /// <summary>
-/// Pages that one or several areas map (struct iopt_pages). A page is pinned once however many areas, domains and accesses use it. Indexes count pages from
-/// the start. Where a page is in physical memory is not kept here: the physical memory knows it by the host address.
+/// Pages that one or several areas map (struct iopt_pages). A page is pinned once however many areas, domains and accesses use it. Indexes count
+/// pages from the start. Where a page is in physical memory is not kept here: the physical memory knows it by the host address.
 /// </summary>
 /// <remarks>Callers hold the object's monitor wherever two address spaces can share it.</remarks>
 internal sealed unsafe class IoptPages

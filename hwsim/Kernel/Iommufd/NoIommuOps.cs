@@ -1,8 +1,8 @@
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The driver that iommufd itself plays for devices without an IOMMU (drivers/iommu/iommufd/hwpt_noiommu.c): its tables translate nothing, they answer which
-/// physical address an IOVA stands for.
+/// The driver that iommufd itself plays for devices without an IOMMU (drivers/iommu/iommufd/hwpt_noiommu.c): its tables translate nothing, they
+/// answer which physical address an IOVA stands for.
 /// </summary>
 /// <remarks>Does not model: the table's format, which no hardware ever reads.</remarks>
 internal sealed class NoIommuOps : IommuOps

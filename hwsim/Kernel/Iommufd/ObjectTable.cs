@@ -3,7 +3,8 @@ using System.Numerics;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// Ids of an iommufd: a new object gets the lowest free one, from 1 (xa_alloc with XA_FLAGS_ALLOC1). An id is taken before its object can be found by it.
+/// Ids of an iommufd: a new object gets the lowest free one, from 1 (xa_alloc with XA_FLAGS_ALLOC1). An id is taken before its object can be found by
+/// it.
 /// </summary>
 /// <remarks>Callers hold the context's object lock.</remarks>
 internal sealed class ObjectTable

@@ -1,6 +1,8 @@
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>The IOVAs of an address space that cannot be mapped, each with its owner: a device, a domain's aperture, a test. Ranges may overlap.</summary>
+/// <summary>
+/// The IOVAs of an address space that cannot be mapped, each with its owner: a device, a domain's aperture, a test. Ranges may overlap.
+/// </summary>
 internal sealed class ReservedRanges
 {
     // Few and rarely changed; sorted by first IOVA.

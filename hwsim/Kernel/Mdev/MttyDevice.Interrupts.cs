@@ -96,7 +96,9 @@ internal sealed unsafe partial class MttyDevice
     {
         if (head.index == Vfio.VFIO_PCI_MSI_IRQ_INDEX || (head.flags & Vfio.VFIO_IRQ_SET_DATA_EVENTFD) != 0)
         {
-            return head.index != Vfio.VFIO_PCI_MSI_IRQ_INDEX && (_irqType != head.index || head.start != 0 || head.count != 1) ? -Errno.EINVAL : -Errno.ENOTTY;
+            return head.index != Vfio.VFIO_PCI_MSI_IRQ_INDEX && (_irqType != head.index || head.start != 0 || head.count != 1)
+                ? -Errno.EINVAL
+                : -Errno.ENOTTY;
         }
 
         if (_irqType != head.index || head.start != 0 || head.count != 1)

@@ -4,7 +4,10 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>A PCI serial controller in software, as the kernel's sample driver makes it: it has interrupts, can migrate and has a DMA log that is always empty.</summary>
+/// <summary>
+/// A PCI serial controller in software, as the kernel's sample driver makes it: it has interrupts, can migrate and has a DMA log that is always
+/// empty.
+/// </summary>
 /// <remarks>Does not model: what reading more than one byte of a register leaves in the other bytes (here 0).</remarks>
 internal sealed unsafe partial class MttyDevice : EmulatedVfioDevice, IVfioDmaLog
 {

@@ -3,7 +3,10 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>The PCI bus type of the driver core (drivers/base/{bus,dd}.c, drivers/pci/pci-driver.c): who matches, who binds, and what a write to sysfs answers.</summary>
+/// <summary>
+/// The PCI bus type of the driver core (drivers/base/{bus,dd}.c, drivers/pci/pci-driver.c): who matches, who binds, and what a write to sysfs
+/// answers.
+/// </summary>
 /// <remarks>Does not model: asynchronous and deferred probing, device links, runtime power management.</remarks>
 internal sealed partial class PciBus
 {
@@ -84,7 +87,8 @@ internal sealed partial class PciBus
     }
 
     /// <summary>
-    /// device_attach: the first driver that matches and does not fail takes a function that has none. A failing probe is no error: the next driver may try.
+    /// device_attach: the first driver that matches and does not fail takes a function that has none. A failing probe is no error: the next driver
+    /// may try.
     /// </summary>
     /// <returns>0, or -errno when a driver may not have the function at all.</returns>
     public int Attach(PciFunction function)
@@ -174,7 +178,9 @@ internal sealed partial class PciBus
         return 0;
     }
 
-    /// <summary>Writing new_id: "vendor device [subvendor [subdevice [class [mask [data]]]]]" in hexadecimal; functions without a driver are offered.</summary>
+    /// <summary>
+    /// Writing new_id: "vendor device [subvendor [subdevice [class [mask [data]]]]]" in hexadecimal; functions without a driver are offered.
+    /// </summary>
     public int StoreNewId(PciDriver driver, string text)
     {
         uint[] fields = Fields(text, 7);
@@ -233,7 +239,8 @@ internal sealed partial class PciBus
         lock (_gate)
         {
             int found = driver.DynamicIds.FindIndex(id => id.Vendor == fields[0] && id.Device == fields[1]
-                && (Field(2, PciId.Any) == PciId.Any || id.SubsystemVendor == fields[2]) && (Field(3, PciId.Any) == PciId.Any || id.SubsystemDevice == fields[3])
+                && (Field(2, PciId.Any) == PciId.Any || id.SubsystemVendor == fields[2])
+                && (Field(3, PciId.Any) == PciId.Any || id.SubsystemDevice == fields[3])
                 && ((id.Class ^ Field(4, 0)) & Field(5, 0)) == 0);
             if (found < 0)
             {

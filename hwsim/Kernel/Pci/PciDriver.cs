@@ -9,11 +9,13 @@ namespace IommuFd.HwSim.Kernel;
 /// <param name="ClassMask">Bits of the class code that count.</param>
 /// <param name="OverrideOnly">Matches only a function whose driver_override names the driver.</param>
 internal readonly record struct PciId(
-    uint Vendor, uint Device, uint SubsystemVendor = PciId.Any, uint SubsystemDevice = PciId.Any, uint Class = 0, uint ClassMask = 0, bool OverrideOnly = false)
+    uint Vendor, uint Device, uint SubsystemVendor = PciId.Any, uint SubsystemDevice = PciId.Any, uint Class = 0, uint ClassMask = 0,
+    bool OverrideOnly = false)
 {
     public const uint Any = uint.MaxValue;
 
-    public bool Matches(PciFunction function) => Matches(function.Vendor, function.Device, function.SubsystemVendor, function.SubsystemDevice, function.Class);
+    public bool Matches(PciFunction function) =>
+        Matches(function.Vendor, function.Device, function.SubsystemVendor, function.SubsystemDevice, function.Class);
 
     public bool Matches(uint vendor, uint device, uint subsystemVendor, uint subsystemDevice, uint classCode) =>
         (Vendor == Any || Vendor == vendor) && (Device == Any || Device == device) && (SubsystemVendor == Any || SubsystemVendor == subsystemVendor)

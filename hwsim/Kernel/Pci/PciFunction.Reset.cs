@@ -117,7 +117,8 @@ internal sealed partial class PciFunction
     private bool CanReset(PciResetMethod method) => method switch
     {
         PciResetMethod.Flr => Express != 0 && (Read(Express + PCI_EXP_DEVCAP, 4) & PCI_EXP_DEVCAP_FLR) != 0,
-        PciResetMethod.AfFlr => AdvancedFeatures != 0 && (Read(AdvancedFeatures + PCI_AF_CAP, 1) & (PCI_AF_CAP_TP | PCI_AF_CAP_FLR)) == (PCI_AF_CAP_TP | PCI_AF_CAP_FLR),
+        PciResetMethod.AfFlr => AdvancedFeatures != 0
+            && (Read(AdvancedFeatures + PCI_AF_CAP, 1) & (PCI_AF_CAP_TP | PCI_AF_CAP_FLR)) == (PCI_AF_CAP_TP | PCI_AF_CAP_FLR),
         PciResetMethod.Pm => Pm != 0 && !IsVirtual && (Read(Pm + PCI_PM_CTRL, 2) & PCI_PM_CTRL_NO_SOFT_RESET) == 0,
         _ => !IsOnRootBus && Topology.SecondaryBus is null && BusMates(this).All(other => other == this),
     };

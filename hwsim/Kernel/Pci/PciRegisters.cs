@@ -1,6 +1,8 @@
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>Offsets and bits of the configuration space that the kernel uses (PCI 3.0 and PCI Express base specifications; names as in linux/pci_regs.h).</summary>
+/// <summary>
+/// Offsets and bits of the configuration space that the kernel uses (PCI 3.0 and PCI Express base specifications; names as in linux/pci_regs.h).
+/// </summary>
 internal static class PciRegisters
 {
     public const int PCI_VENDOR_ID = 0x00, PCI_DEVICE_ID = 0x02, PCI_COMMAND = 0x04, PCI_STATUS = 0x06, PCI_CLASS_REVISION = 0x08;
@@ -15,23 +17,32 @@ internal static class PciRegisters
     public const byte PCI_HEADER_TYPE_MASK = 0x7f, PCI_HEADER_TYPE_MULTI = 0x80, PCI_HEADER_TYPE_BRIDGE = 1;
     public const uint PCI_ROM_ADDRESS_ENABLE = 1;
 
-    public const byte PCI_CAP_ID_PM = 1, PCI_CAP_ID_AGP = 2, PCI_CAP_ID_VPD = 3, PCI_CAP_ID_MSI = 5, PCI_CAP_ID_PCIX = 7, PCI_CAP_ID_HT = 8, PCI_CAP_ID_VNDR = 9;
-    public const byte PCI_CAP_ID_SSVID = 0xd, PCI_CAP_ID_EXP = 0x10, PCI_CAP_ID_MSIX = 0x11, PCI_CAP_ID_SATA = 0x12, PCI_CAP_ID_AF = 0x13, PCI_CAP_ID_MAX = 0x14;
-    public const ushort PCI_EXT_CAP_ID_ERR = 1, PCI_EXT_CAP_ID_ACS = 0xd, PCI_EXT_CAP_ID_ATS = 0xf, PCI_EXT_CAP_ID_SRIOV = 0x10, PCI_EXT_CAP_ID_PRI = 0x13, PCI_EXT_CAP_ID_PASID = 0x1b;
+    public const byte PCI_CAP_ID_PM = 1, PCI_CAP_ID_AGP = 2, PCI_CAP_ID_VPD = 3, PCI_CAP_ID_MSI = 5, PCI_CAP_ID_PCIX = 7,
+        PCI_CAP_ID_HT = 8, PCI_CAP_ID_VNDR = 9;
+    public const byte PCI_CAP_ID_SSVID = 0xd, PCI_CAP_ID_EXP = 0x10, PCI_CAP_ID_MSIX = 0x11, PCI_CAP_ID_SATA = 0x12,
+        PCI_CAP_ID_AF = 0x13, PCI_CAP_ID_MAX = 0x14;
+    public const ushort PCI_EXT_CAP_ID_ERR = 1, PCI_EXT_CAP_ID_ACS = 0xd, PCI_EXT_CAP_ID_ATS = 0xf, PCI_EXT_CAP_ID_SRIOV = 0x10,
+        PCI_EXT_CAP_ID_PRI = 0x13, PCI_EXT_CAP_ID_PASID = 0x1b;
     public const ushort PCI_EXT_CAP_ID_MAX = 0x34;
 
     public const int PCI_PM_PMC = 2, PCI_PM_CTRL = 4, PCI_PM_CTRL_NO_SOFT_RESET = 8, PCI_PM_CTRL_STATE_MASK = 3;
     public const int PCI_MSI_FLAGS = 2, PCI_MSI_ADDRESS_LO = 4, PCI_MSI_FLAGS_64BIT = 0x80, PCI_MSI_FLAGS_MASKBIT = 0x100, PCI_MSI_FLAGS_ENABLE = 1;
     public const int PCI_MSI_FLAGS_QMASK = 0xe, PCI_MSI_FLAGS_QSIZE = 0x70;
-    public const int PCI_MSIX_FLAGS = 2, PCI_MSIX_TABLE = 4, PCI_MSIX_PBA = 8, PCI_MSIX_FLAGS_QSIZE = 0x7ff, PCI_MSIX_FLAGS_ENABLE = 0x8000, PCI_MSIX_FLAGS_MASKALL = 0x4000;
-    public const int PCI_EXP_FLAGS = 2, PCI_EXP_DEVCAP = 4, PCI_EXP_DEVCTL = 8, PCI_EXP_LNKCAP = 0xc, PCI_EXP_LNKSTA = 0x12, PCI_EXP_DEVCAP2 = 0x24, PCI_EXP_DEVCTL2 = 0x28, PCI_EXP_LNKCAP2 = 0x2c;
+    public const int PCI_MSIX_FLAGS = 2, PCI_MSIX_TABLE = 4, PCI_MSIX_PBA = 8, PCI_MSIX_FLAGS_QSIZE = 0x7ff, PCI_MSIX_FLAGS_ENABLE = 0x8000,
+        PCI_MSIX_FLAGS_MASKALL = 0x4000;
+    public const int PCI_EXP_FLAGS = 2, PCI_EXP_DEVCAP = 4, PCI_EXP_DEVCTL = 8, PCI_EXP_LNKCAP = 0xc, PCI_EXP_LNKSTA = 0x12, PCI_EXP_DEVCAP2 = 0x24,
+        PCI_EXP_DEVCTL2 = 0x28, PCI_EXP_LNKCAP2 = 0x2c;
     public const uint PCI_EXP_DEVCAP_FLR = 1u << 28;
-    public const ushort PCI_EXP_DEVCTL_BCR_FLR = 0x8000, PCI_EXP_DEVCTL_PAYLOAD = 0xe0, PCI_EXP_DEVCTL_READRQ = 0x7000, PCI_EXP_DEVCTL_PHANTOM = 0x200;
-    public const int PCI_EXP_TYPE_ENDPOINT = 0, PCI_EXP_TYPE_ROOT_PORT = 4, PCI_EXP_TYPE_UPSTREAM = 5, PCI_EXP_TYPE_DOWNSTREAM = 6, PCI_EXP_TYPE_PCI_BRIDGE = 7, PCI_EXP_TYPE_RC_END = 9, PCI_EXP_TYPE_RC_EC = 10;
+    public const ushort PCI_EXP_DEVCTL_BCR_FLR = 0x8000, PCI_EXP_DEVCTL_PAYLOAD = 0xe0, PCI_EXP_DEVCTL_READRQ = 0x7000,
+        PCI_EXP_DEVCTL_PHANTOM = 0x200;
+    public const int PCI_EXP_TYPE_ENDPOINT = 0, PCI_EXP_TYPE_ROOT_PORT = 4, PCI_EXP_TYPE_UPSTREAM = 5, PCI_EXP_TYPE_DOWNSTREAM = 6,
+        PCI_EXP_TYPE_PCI_BRIDGE = 7, PCI_EXP_TYPE_RC_END = 9, PCI_EXP_TYPE_RC_EC = 10;
     public const int PCI_AF_CAP = 3, PCI_AF_CTRL = 4, PCI_AF_CAP_TP = 1, PCI_AF_CAP_FLR = 2;
-    public const int PCI_SRIOV_CTRL = 8, PCI_SRIOV_INITIAL_VF = 0xc, PCI_SRIOV_TOTAL_VF = 0xe, PCI_SRIOV_NUM_VF = 0x10, PCI_SRIOV_VF_OFFSET = 0x14, PCI_SRIOV_VF_STRIDE = 0x16, PCI_SRIOV_VF_DID = 0x1a, PCI_SRIOV_BAR = 0x24;
+    public const int PCI_SRIOV_CTRL = 8, PCI_SRIOV_INITIAL_VF = 0xc, PCI_SRIOV_TOTAL_VF = 0xe, PCI_SRIOV_NUM_VF = 0x10, PCI_SRIOV_VF_OFFSET = 0x14,
+        PCI_SRIOV_VF_STRIDE = 0x16, PCI_SRIOV_VF_DID = 0x1a, PCI_SRIOV_BAR = 0x24;
     public const int PCI_PASID_CAP = 4, PCI_PASID_CTRL = 6, PCI_ATS_CTRL = 6, PCI_PRI_CTRL = 4, PCI_PRI_ALLOC_REQ = 12;
     public const ushort PCI_SRIOV_CTRL_VFE = 1, PCI_SRIOV_CTRL_MSE = 8;
 
-    public const uint IORESOURCE_IO = 0x100, IORESOURCE_MEM = 0x200, IORESOURCE_PREFETCH = 0x2000, IORESOURCE_READONLY = 0x4000, IORESOURCE_SIZEALIGN = 0x40000, IORESOURCE_MEM_64 = 0x100000;
+    public const uint IORESOURCE_IO = 0x100, IORESOURCE_MEM = 0x200, IORESOURCE_PREFETCH = 0x2000, IORESOURCE_READONLY = 0x4000,
+        IORESOURCE_SIZEALIGN = 0x40000, IORESOURCE_MEM_64 = 0x100000;
 }

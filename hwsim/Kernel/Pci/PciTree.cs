@@ -5,7 +5,10 @@ using static IommuFd.HwSim.Kernel.PciRegisters;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The machine's PCI functions and how they hang together: scanning, IOMMU groups, removal, virtual functions.</summary>
-/// <remarks>Does not model: resource assignment after boot (a function comes back with the addresses it had), bus numbers that change, DMA aliases but those of a conventional bus.</remarks>
+/// <remarks>
+/// Does not model: resource assignment after boot (a function comes back with the addresses it had), bus numbers that change, DMA aliases but those
+/// of a conventional bus.
+/// </remarks>
 internal sealed class PciTree
 {
     private readonly Lock _gate = new();
@@ -129,12 +132,15 @@ internal sealed class PciTree
         lock (_gate)
         {
             function.Write(function.Sriov + PCI_SRIOV_NUM_VF, 2, (uint)count);
-            function.Write(function.Sriov + PCI_SRIOV_CTRL, 2, function.Read(function.Sriov + PCI_SRIOV_CTRL, 2) | PCI_SRIOV_CTRL_VFE | PCI_SRIOV_CTRL_MSE);
+            function.Write(function.Sriov + PCI_SRIOV_CTRL, 2,
+                function.Read(function.Sriov + PCI_SRIOV_CTRL, 2) | PCI_SRIOV_CTRL_VFE | PCI_SRIOV_CTRL_MSE);
             for (int i = 0; i < count; i++)
             {
-                PciAddress address = PciAddress.FromRequesterId(function.Address.Segment, (ushort)(function.Address.RequesterId + offset + (i * stride)));
+                PciAddress address = PciAddress.FromRequesterId(function.Address.Segment,
+                    (ushort)(function.Address.RequesterId + offset + (i * stride)));
                 FunctionTopology item = VirtualTopology(function.Topology, address, i);
-                var virtualFunction = new PciFunction(address, _hardware(item, function.Hardware), item, function) { Bridge = function.Bridge, DriverOverride = driverOverride };
+                var virtualFunction = new PciFunction(address, _hardware(item, function.Hardware), item, function) { Bridge = function.Bridge,
+                    DriverOverride = driverOverride };
                 _silicon[virtualFunction.Name] = virtualFunction.Hardware;
                 Assign(virtualFunction);
                 function.VirtualFunctions.Add(virtualFunction);
@@ -166,7 +172,8 @@ internal sealed class PciTree
             }
         }
 
-        function.Write(function.Sriov + PCI_SRIOV_CTRL, 2, function.Read(function.Sriov + PCI_SRIOV_CTRL, 2) & ~(uint)(PCI_SRIOV_CTRL_VFE | PCI_SRIOV_CTRL_MSE));
+        function.Write(function.Sriov + PCI_SRIOV_CTRL, 2,
+            function.Read(function.Sriov + PCI_SRIOV_CTRL, 2) & ~(uint)(PCI_SRIOV_CTRL_VFE | PCI_SRIOV_CTRL_MSE));
         function.Write(function.Sriov + PCI_SRIOV_NUM_VF, 2, 0);
     }
 
@@ -275,7 +282,8 @@ internal sealed class PciTree
         Window(0, (io & 0xf0) << 8, ((io >> 8) & 0xf0) << 8, 0xfff, IORESOURCE_IO);
         Window(1, (memory & 0xfff0) << 16, memory & 0xfff00000, 0xfffff, IORESOURCE_MEM);
         ulong high = function.Read(0x28, 4), limit = function.Read(0x2c, 4);
-        Window(2, ((prefetchable & 0xfff0) << 16) | (high << 32), (prefetchable & 0xfff00000) | (limit << 32), 0xfffff, IORESOURCE_MEM | IORESOURCE_PREFETCH | IORESOURCE_MEM_64 | 1);
+        Window(2, ((prefetchable & 0xfff0) << 16) | (high << 32), (prefetchable & 0xfff00000) | (limit << 32), 0xfffff,
+            IORESOURCE_MEM | IORESOURCE_PREFETCH | IORESOURCE_MEM_64 | 1);
 
         void Window(int i, ulong start, ulong last, ulong granule, uint flags)
         {

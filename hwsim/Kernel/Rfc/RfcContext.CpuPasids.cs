@@ -1,8 +1,8 @@
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// PASIDs of CPU instructions: a VM translates one number to one number for all of its devices, so that the first device to attach it takes one from the machine's
-/// pool and later ones share it. The file stands for the VM.
+/// PASIDs of CPU instructions: a VM translates one number to one number for all of its devices, so that the first device to attach it takes one from
+/// the machine's pool and later ones share it. The file stands for the VM.
 /// </summary>
 internal sealed partial class RfcContext
 {
@@ -13,7 +13,8 @@ internal sealed partial class RfcContext
 
     /// <summary>The physical number behind the user's, when a device whose numbers the processor translates has it on a space; null else.</summary>
     internal uint? FindCpuPasid(int ioasid, uint vpasid) => FindIoasid(ioasid) is { } space
-        ? _devices.Values.Where(static d => d.Pasids.IsTranslatedByCpu).Select(d => d.SlotOf(space, vpasid)).FirstOrDefault(static s => s is not null)?.Pasid
+        ? _devices.Values.Where(static d => d.Pasids.IsTranslatedByCpu).Select(d => d.SlotOf(space, vpasid))
+            .FirstOrDefault(static s => s is not null)?.Pasid
         : null;
 
     /// <summary>True when a device of the other kind has PASIDs here: one VM cannot translate for one and not for the other.</summary>

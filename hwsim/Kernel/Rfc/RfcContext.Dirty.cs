@@ -9,7 +9,8 @@ internal sealed partial class RfcContext
 {
     private int Dirty(ulong argument, IUserMemory user)
     {
-        const uint start = Rfc.IOMMU_IOASID_DIRTY_START, stop = Rfc.IOMMU_IOASID_DIRTY_STOP, get = Rfc.IOMMU_IOASID_DIRTY_GET_BITMAP, noClear = Rfc.IOMMU_IOASID_DIRTY_NO_CLEAR;
+        const uint start = Rfc.IOMMU_IOASID_DIRTY_START, stop = Rfc.IOMMU_IOASID_DIRTY_STOP, get = Rfc.IOMMU_IOASID_DIRTY_GET_BITMAP,
+            noClear = Rfc.IOMMU_IOASID_DIRTY_NO_CLEAR;
         int error = CopyArgument(argument, user, out iommu_ioasid_dirty dirty);
         if (error < 0)
         {
@@ -29,7 +30,8 @@ internal sealed partial class RfcContext
         }
 
         ulong page = dirty.bitmap.pgsize, last = unchecked(dirty.iova + dirty.size - 1);
-        if (!ioasid.IsTracking || !ulong.IsPow2(page) || page < IoptPages.PageSize || dirty.size == 0 || last < dirty.iova || ((dirty.iova | dirty.size) & (page - 1)) != 0
+        if (!ioasid.IsTracking || !ulong.IsPow2(page) || page < IoptPages.PageSize || dirty.size == 0 || last < dirty.iova
+            || ((dirty.iova | dirty.size) & (page - 1)) != 0
             || dirty.bitmap.size < (((dirty.size / page) + 63) & ~63UL) / 8)
         {
             return -Errno.EINVAL;

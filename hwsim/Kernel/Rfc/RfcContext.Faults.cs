@@ -17,7 +17,8 @@ internal sealed unsafe partial class RfcContext
             return error;
         }
 
-        if (region.flags != 0 || region.__reserved != 0 || region.eventfd < -1 || region.nr_records == 0 || FindIoasid(region.ioasid)?.Faults is not { } faults)
+        if (region.flags != 0 || region.__reserved != 0 || region.eventfd < -1 || region.nr_records == 0
+            || FindIoasid(region.ioasid)?.Faults is not { } faults)
         {
             return -Errno.EINVAL;
         }
@@ -45,7 +46,9 @@ internal sealed unsafe partial class RfcContext
             return error;
         }
 
-        error = user.CopyTo(argument, &region, (nuint)sizeof(iommu_ioasid_fault_region)) < 0 ? -Errno.EFAULT : region.out_fd = user.Process.InstallFile(file);
+        error = user.CopyTo(argument, &region, (nuint)sizeof(iommu_ioasid_fault_region)) < 0
+            ? -Errno.EFAULT
+            : region.out_fd = user.Process.InstallFile(file);
         if (error < 0)
         {
             file.Put();

@@ -41,7 +41,8 @@ internal sealed partial class RfcContext
         {
             ulong bytes = unchecked(request.granule_size * request.nb_granules);
             (first, last) = (request.addr, unchecked(request.addr + bytes - 1));
-            if (!ulong.IsPow2(request.granule_size) || request.granule_size < IoptPages.PageSize || request.nb_granules == 0 || request.addr % request.granule_size != 0
+            if (!ulong.IsPow2(request.granule_size) || request.granule_size < IoptPages.PageSize || request.nb_granules == 0
+                || request.addr % request.granule_size != 0
                 || bytes / request.granule_size != request.nb_granules || last < first)
             {
                 return -Errno.EINVAL;

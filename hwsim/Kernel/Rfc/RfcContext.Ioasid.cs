@@ -20,7 +20,8 @@ internal sealed unsafe partial class RfcContext
         if (size < (uint)sizeof(iommu_ioasid_alloc_attr))
         {
             error = CopyArgument(argument, user, out iommu_ioasid_alloc shorter);
-            attributes = new iommu_ioasid_alloc_attr { flags = shorter.flags, type = shorter.type, addr_width = shorter.addr_width, parent = Rfc.IOMMU_IOASID_NO_PARENT };
+            attributes = new iommu_ioasid_alloc_attr { flags = shorter.flags, type = shorter.type, addr_width = shorter.addr_width,
+                parent = Rfc.IOMMU_IOASID_NO_PARENT };
             if (error == 0 && shorter.flags != Rfc.IOMMU_IOASID_ENFORCE_SNOOP)
             {
                 return -Errno.EINVAL;
@@ -58,7 +59,8 @@ internal sealed unsafe partial class RfcContext
     {
         made = null;
         const uint enforce = Rfc.IOMMU_IOASID_ENFORCE_SNOOP, auto = Rfc.IOMMU_IOASID_SNOOP_AUTO, fault = Rfc.IOMMU_IOASID_FAULT;
-        if ((attributes.flags & ~(enforce | auto | fault)) != 0 || (attributes.flags & (enforce | auto)) == (enforce | auto) || attributes.addr_width == 0)
+        if ((attributes.flags & ~(enforce | auto | fault)) != 0 || (attributes.flags & (enforce | auto)) == (enforce | auto)
+            || attributes.addr_width == 0)
         {
             return -Errno.EINVAL;
         }
@@ -98,14 +100,17 @@ internal sealed unsafe partial class RfcContext
     {
         bool isUser = attributes.user_pgtable != 0 || attributes.user_pasid_table != 0 || attributes.format != 0 || attributes.addr != 0;
         return isUser || attributes.addr_width > 64 ? null
-            : parent is null ? new RfcRootIoasid(this, attributes.addr_width, snoop) : new RfcShadowIoasid(this, parent, attributes.addr_width, snoop);
+            : parent is null
+            ? new RfcRootIoasid(this, attributes.addr_width, snoop)
+            : new RfcShadowIoasid(this, parent, attributes.addr_width, snoop);
     }
 
     // What a table's output is coherent with is its parent's policy.
     private RfcUserIoasid? MakeUser(in iommu_ioasid_alloc_attr attributes, RfcKernelIoasid parent)
     {
         const uint snoop = Rfc.IOMMU_IOASID_ENFORCE_SNOOP;
-        bool isPage = attributes is { user_pgtable: 1, user_pasid_table: 0, addr_width: <= 64 }, isPasid = attributes is { user_pgtable: 0, user_pasid_table: 1, addr_width: > 64 and <= 84 };
+        bool isPage = attributes is { user_pgtable: 1, user_pasid_table: 0, addr_width: <= 64 },
+            isPasid = attributes is { user_pgtable: 0, user_pasid_table: 1, addr_width: > 64 and <= 84 };
         return (attributes.flags & snoop) != 0 || isPage == isPasid || attributes.format == 0 || attributes.addr % IoptPages.PageSize != 0 ? null
             : new RfcUserIoasid(this, parent, new UserTable((iommu_ioasid_format)attributes.format, attributes.addr, attributes.addr_width), isPasid);
     }

@@ -30,7 +30,8 @@ internal sealed unsafe partial class RfcContext
             return -Errno.EINVAL;
         }
 
-        IommuProt prot = ((map.flags & Vfio.VFIO_DMA_MAP_FLAG_READ) != 0 ? IommuProt.Read : 0) | ((map.flags & Vfio.VFIO_DMA_MAP_FLAG_WRITE) != 0 ? IommuProt.Write : 0);
+        IommuProt prot = ((map.flags & Vfio.VFIO_DMA_MAP_FLAG_READ) != 0 ? IommuProt.Read : 0)
+            | ((map.flags & Vfio.VFIO_DMA_MAP_FLAG_WRITE) != 0 ? IommuProt.Write : 0);
         return ioasid!.Map(map.iova, map.vaddr, map.size, prot, user);
     }
 

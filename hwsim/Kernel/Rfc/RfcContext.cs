@@ -22,7 +22,9 @@ internal sealed unsafe partial class RfcContext : SimulatedFile
     /// <summary>Where address maps get areas and pages.</summary>
     internal IommufdContext Pools { get; }
 
-    /// <summary>The contract with KVM: true when no-snoop DMA of a device bound here may reach memory, so that a guest's cache flushes must be real.</summary>
+    /// <summary>
+    /// The contract with KVM: true when no-snoop DMA of a device bound here may reach memory, so that a guest's cache flushes must be real.
+    /// </summary>
     internal bool HasNoncoherentDma => _devices.Values.Any(static d => d.HasNoncoherentDma);
 
     /// <inheritdoc/>

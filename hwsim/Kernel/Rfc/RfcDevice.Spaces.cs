@@ -9,8 +9,8 @@ internal sealed partial class RfcDevice
     private RfcSlot? _default;
 
     /// <summary>
-    /// Attaches a space: the default one, or that of a PASID. -EINVAL for a PASID on a device that has none, whose PASID table is the user's, or that is
-    /// out of range.
+    /// Attaches a space: the default one, or that of a PASID. -EINVAL for a PASID on a device that has none, whose PASID table is the user's, or that
+    /// is out of range.
     /// </summary>
     internal int Attach(RfcIoasid ioasid, uint? vpasid, RfcSnoopHint hint)
     {
@@ -51,13 +51,15 @@ internal sealed partial class RfcDevice
     internal bool HasPasidSpaces => _vpasids.Count != 0;
 
     /// <summary>True when a no-snoop request of the device could reach memory as such.</summary>
-    internal bool HasNoncoherentDma => _vpasids.Values.Append(_default).Any(s => s?.Attachments.Any(a => a.Device == this && a.IsNoncoherent) ?? false);
+    internal bool HasNoncoherentDma =>
+        _vpasids.Values.Append(_default).Any(s => s?.Attachments.Any(a => a.Device == this && a.IsNoncoherent) ?? false);
 
     /// <summary>The routing of the default space or of a PASID; null when nothing is attached there.</summary>
     internal RfcSlot? SlotOf(uint? vpasid) => vpasid is { } number ? _vpasids.GetValueOrDefault(number) : _default;
 
     /// <summary>The routing of the user's PASID that leads to a space; null for none.</summary>
-    internal RfcSlot? SlotOf(RfcIoasid ioasid, uint vpasid) => _vpasids.GetValueOrDefault(vpasid) is { } slot && slot.Effective == ioasid ? slot : null;
+    internal RfcSlot? SlotOf(RfcIoasid ioasid, uint vpasid) => _vpasids.GetValueOrDefault(vpasid) is { } slot
+        && slot.Effective == ioasid ? slot : null;
 
     private void DetachAll()
     {

@@ -43,14 +43,17 @@ internal sealed partial class RfcDevice(RfcContext context, VfioDevice vfio, ulo
     /// <summary>The PASID that routes its default space: none for a physical device, the parent's for a mediated one.</summary>
     internal uint DefaultPasid => (Vfio as IRfcMediated)?.DefaultPasid ?? IommuGroup.NoPasid;
 
-    /// <summary>True for a physical device: its whole group is the user's. A mediated one has its own PASIDs only, the rest stays with the parent's driver.</summary>
+    /// <summary>
+    /// True for a physical device: its whole group is the user's. A mediated one has its own PASIDs only, the rest stays with the parent's driver.
+    /// </summary>
     internal bool OwnsGroup => !IsSoftware && Vfio is not IRfcMediated;
 
     /// <summary>The user-managed tables that its IOMMU takes.</summary>
     internal IReadOnlyList<UserTableFormat> UserTables => IsSoftware || Iommu.Ops is not IUserTables tables ? [] : tables.UserTables(Iommu);
 
     /// <summary>True when the device can send requests that are not snooped.</summary>
-    internal bool CanNoSnoop => Vfio is VfioPciDevice { Function.Topology.Properties: { } properties } && properties.GetValueOrDefault("no_snoop") == "1";
+    internal bool CanNoSnoop => Vfio is VfioPciDevice { Function.Topology.Properties: { } properties }
+        && properties.GetValueOrDefault("no_snoop") == "1";
 
     /// <summary>True when its IOMMU tells which pages it wrote.</summary>
     internal bool TracksDirty => !IsSoftware && Iommu.Capable(IommuCapability.DirtyTracking);
@@ -126,10 +129,13 @@ internal sealed partial class RfcDevice(RfcContext context, VfioDevice vfio, ulo
         return 0;
     }
 
-    /// <summary>Makes an empty table for the device with everything that its unit can do: PASIDs and dirty tracking, or the lower level of nesting.</summary>
+    /// <summary>
+    /// Makes an empty table for the device with everything that its unit can do: PASIDs and dirty tracking, or the lower level of nesting.
+    /// </summary>
     internal int NewDomain(bool nestParent, out IommuDomain? domain)
     {
-        const uint Dirty = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING, Pasid = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID;
+        const uint Dirty = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING,
+            Pasid = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID;
         IommuOps ops = Iommu.Ops!;
         if (nestParent)
         {

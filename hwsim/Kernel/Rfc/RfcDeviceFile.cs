@@ -4,8 +4,8 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// An open /dev/vfio/devices/vfioN of the proposal. Nothing works before it is bound to a /dev/iommu. It may be bound to several; closing it, with every mapping
-/// of it, detaches and unbinds.
+/// An open /dev/vfio/devices/vfioN of the proposal. Nothing works before it is bound to a /dev/iommu. It may be bound to several; closing it, with
+/// every mapping of it, detaches and unbinds.
 /// </summary>
 /// <param name="device">The device; the file owns one registration of it.</param>
 /// <param name="module">The machine's /dev/iommu.</param>
@@ -228,6 +228,7 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
         const uint hints = Rfc.IOASID_ATTACH_NO_SNOOP | Rfc.IOASID_ATTACH_SNOOP;
         bool isAttach = request is Rfc.VFIO_ATTACH_IOASID or Rfc.VFIO_DEVICE_ATTACH_IOASID;
         uint known = Rfc.IOASID_ATTACH_VPASID | (isAttach ? hints : 0);
-        return error < 0 ? error : (attach.flags & ~known) != 0 || (attach.flags & hints) == hints || attach.__reserved != 0 || attach.iommu_fd < 0 || attach.ioasid < 0 ? -Errno.EINVAL : 0;
+        bool isWrong = (attach.flags & ~known) != 0 || (attach.flags & hints) == hints || attach.__reserved != 0;
+        return error < 0 ? error : isWrong || attach.iommu_fd < 0 || attach.ioasid < 0 ? -Errno.EINVAL : 0;
     }
 }

@@ -24,7 +24,8 @@ internal static unsafe class RfcDeviceInfo
         }
 
         byte[] payload = new byte[8];
-        uint flags = (pasids.IsDelegated ? Rfc.PASID_DELEGATED : 0) | (pasids.IsForCpu ? Rfc.PASID_CPU : 0) | (pasids.IsTranslatedByCpu ? Rfc.PASID_CPU_VIRT : 0);
+        uint flags = (pasids.IsDelegated ? Rfc.PASID_DELEGATED : 0) | (pasids.IsForCpu ? Rfc.PASID_CPU : 0)
+            | (pasids.IsTranslatedByCpu ? Rfc.PASID_CPU_VIRT : 0);
         BinaryPrimitives.WriteUInt32LittleEndian(payload, flags);
         BinaryPrimitives.WriteUInt32LittleEndian(payload.AsSpan(4), pasids.Width);
         var capabilities = new List<byte[]>();

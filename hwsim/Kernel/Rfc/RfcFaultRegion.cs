@@ -4,8 +4,8 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The fault region of a space: a file of records, each read once, whole records only, and readable (poll) while there is one. The user's eventfd is signalled when
-/// records arrive.
+/// The fault region of a space: a file of records, each read once, whole records only, and readable (poll) while there is one. The user's eventfd is
+/// signalled when records arrive.
 /// </summary>
 internal sealed unsafe class RfcFaultRegion : SimulatedFile
 {

@@ -4,10 +4,13 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The page requests of a space that was made with IOMMU_IOASID_FAULT: reported by cookie and the user's PASID into the space's fault region, and completed by the
-/// user. What nobody reads is answered "invalid".
+/// The page requests of a space that was made with IOMMU_IOASID_FAULT: reported by cookie and the user's PASID into the space's fault region, and
+/// completed by the user. What nobody reads is answered "invalid".
 /// </summary>
-/// <remarks>Requests come from devices on any thread, under locks of the unit; answers are given without a lock. DMA that failed for good is reported, too, and not answered.</remarks>
+/// <remarks>
+/// Requests come from devices on any thread, under locks of the unit; answers are given without a lock. DMA that failed for good is reported, too,
+/// and not answered.
+/// </remarks>
 internal sealed class RfcFaults(RfcIoasid ioasid)
 {
     private readonly Lock _lock = new();
@@ -135,7 +138,8 @@ internal sealed class RfcFaults(RfcIoasid ioasid)
             return new iommu_ioasid_fault
             {
                 ioasid = ioasid.Id,
-                flags = (vpasid is null ? 0 : Rfc.IOMMU_IOASID_FAULT_PASID_VALID) | ((fault.Flags & IoPageFault.LastPage) != 0 ? Rfc.IOMMU_IOASID_FAULT_LAST_PAGE : 0),
+                flags = (vpasid is null ? 0 : Rfc.IOMMU_IOASID_FAULT_PASID_VALID)
+                    | ((fault.Flags & IoPageFault.LastPage) != 0 ? Rfc.IOMMU_IOASID_FAULT_LAST_PAGE : 0),
                 cookie = handle.Device.Cookie,
                 addr = fault.Address,
                 perm = fault.Permissions,

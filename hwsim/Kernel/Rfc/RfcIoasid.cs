@@ -54,7 +54,8 @@ internal abstract class RfcIoasid(RfcContext context, RfcIoasid? parent, uint ad
     internal abstract bool EnforcesSnoopFor(RfcDevice device);
 
     /// <summary>
-    /// Makes the table ready for one more attachment. -EINVAL when format, width or snoop policy do not fit the device; -ENOMEM beyond what may be locked.
+    /// Makes the table ready for one more attachment. -EINVAL when format, width or snoop policy do not fit the device; -ENOMEM beyond what may be
+    /// locked.
     /// </summary>
     internal abstract int Activate(RfcAttachment attachment);
 

@@ -16,7 +16,9 @@ internal enum RfcSnoop
     Auto,
 }
 
-/// <summary>A space whose table the kernel builds: a root from memory of the process, a child from its parent (see <see cref="RfcShadowIoasid"/>).</summary>
+/// <summary>
+/// A space whose table the kernel builds: a root from memory of the process, a child from its parent (see <see cref="RfcShadowIoasid"/>).
+/// </summary>
 internal abstract partial class RfcKernelIoasid : RfcIoasid
 {
     protected const ulong PageSize = IoptPages.PageSize;
@@ -80,7 +82,9 @@ internal abstract partial class RfcKernelIoasid : RfcIoasid
         }
     }
 
-    /// <summary>What was mapped at a range is there for the children, or is about to go: every shadow follows. 0, or the error of a shadow that cannot.</summary>
+    /// <summary>
+    /// What was mapped at a range is there for the children, or is about to go: every shadow follows. 0, or the error of a shadow that cannot.
+    /// </summary>
     protected int Propagate(ulong first, ulong last, bool mapped)
     {
         foreach (RfcIoasid child in Children)
@@ -115,7 +119,9 @@ internal abstract partial class RfcKernelIoasid : RfcIoasid
         return 0;
     }
 
-    /// <summary>The table below user-managed ones, with one more user: of the same pages, in the form that the unit walks as the lower of two.</summary>
+    /// <summary>
+    /// The table below user-managed ones, with one more user: of the same pages, in the form that the unit walks as the lower of two.
+    /// </summary>
     internal int GetNestParent(RfcDevice device, out IommuDomain? domain)
     {
         int error = CheckFit(device);

@@ -5,10 +5,12 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A mediated device of <see cref="RfcMdevParent"/>. Isolated by the IOMMU, its parent does its DMA with the device's default PASID or one that the user registered;
-/// purely in software, its driver looks the address up in the space that is attached, and no table is installed.
+/// A mediated device of <see cref="RfcMdevParent"/>. Isolated by the IOMMU, its parent does its DMA with the device's default PASID or one that the
+/// user registered; purely in software, its driver looks the address up in the space that is attached, and no table is installed.
 /// </summary>
-/// <remarks>Region 0 has the registers below. Does not model: configuration space beyond the ids, interrupts, reset of what the parent still does.</remarks>
+/// <remarks>
+/// Region 0 has the registers below. Does not model: configuration space beyond the ids, interrupts, reset of what the parent still does.
+/// </remarks>
 internal sealed unsafe class RfcMdev(
     VfioCore core, RfcModule module, string name, DirectoryNode directory, PciFunction parent, RfcPasidType type, uint defaultPasid)
     : VfioDevice(core, name, new IommuDevice(name, null, null) { IsPci = false }, directory), IRfcMediated
@@ -186,13 +188,17 @@ internal sealed unsafe class RfcMdev(
         }
         else if (type == RfcPasidType.Software)
         {
-            status = slot?.Effective is RfcKernelIoasid space && space.Pagetable.CopyAccess(iova, iova + sizeof(ulong) - 1, (byte*)&data, write) == 0 ? 1u : 2;
+            status = slot?.Effective is RfcKernelIoasid space && space.Pagetable.CopyAccess(iova, iova + sizeof(ulong) - 1, (byte*)&data, write) == 0
+                ? 1u
+                : 2;
         }
         else
         {
             IommuUnit unit = parent.Hardware.Unit!;
             uint pasid = slot?.Pasid ?? defaultPasid;
-            DmaStatus done = write ? unit.Write(Parent.RequesterId, pasid, iova, &data, sizeof(ulong)) : unit.Read(Parent.RequesterId, pasid, iova, &data, sizeof(ulong));
+            DmaStatus done = write
+                ? unit.Write(Parent.RequesterId, pasid, iova, &data, sizeof(ulong))
+                : unit.Read(Parent.RequesterId, pasid, iova, &data, sizeof(ulong));
             status = done == DmaStatus.Success ? 1u : 2;
         }
 

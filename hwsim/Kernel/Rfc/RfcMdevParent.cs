@@ -3,8 +3,8 @@ using IommuFd.Native;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A driver of the host that makes mediated devices of a function with PASIDs (Scalable IOV): one type for each way in which a mediated device has PASIDs. The
-/// function's own DMA stays the host's.
+/// A driver of the host that makes mediated devices of a function with PASIDs (Scalable IOV): one type for each way in which a mediated device has
+/// PASIDs. The function's own DMA stays the host's.
 /// </summary>
 internal sealed class RfcMdevParent(VfioCore core, RfcModule module, string name, PciFunction parent) : IMdevParent
 {

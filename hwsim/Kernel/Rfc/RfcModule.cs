@@ -4,8 +4,8 @@ namespace IommuFd.HwSim.Kernel;
 
 /// <summary>The proposed /dev/iommu of one machine: what all of its open files share.</summary>
 /// <remarks>
-/// One lock puts all commands of the dialect in order. Does not model: page tables shared with a CPU (out of the proposal's scope), sub-groups, page-granular
-/// enforced snooping, the bulk cache flush.
+/// One lock puts all commands of the dialect in order. Does not model: page tables shared with a CPU (out of the proposal's scope), sub-groups,
+/// page-granular enforced snooping, the bulk cache flush.
 /// </remarks>
 internal sealed class RfcModule(IommufdModule iommufd, VfioCore vfio)
 {

@@ -62,7 +62,8 @@ internal readonly record struct RfcPasidPolicy(RfcPasidType Type, uint Width)
         IommuDevice iommu = device.Iommu;
         uint width = iommu.MaxPasids == 0 ? 0 : uint.Log2(iommu.MaxPasids);
         bool isDelegated = (iommu.Ops as IUserTables)?.UserTables(iommu).Any(static f => f.IsPasidTable) ?? false;
-        bool hasDeferrableWrites = device is VfioPciDevice { Function.Topology.Properties: { } properties } && properties.GetValueOrDefault("dmwr") == "1";
+        bool hasDeferrableWrites = device is VfioPciDevice { Function.Topology.Properties: { } properties }
+            && properties.GetValueOrDefault("dmwr") == "1";
         RfcPasidType type = width == 0 ? RfcPasidType.Physical
             : isDelegated ? RfcPasidType.PhysicalDelegated
             : hasDeferrableWrites ? RfcPasidType.PhysicalEnqcmd : RfcPasidType.PhysicalPasid;

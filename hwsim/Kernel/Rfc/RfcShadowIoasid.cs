@@ -3,11 +3,12 @@ using IommuFd.Native;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// Software nesting: a child whose mappings lead into its parent. The kernel merges both levels into one table, the shadow, and keeps it so when either changes.
+/// Software nesting: a child whose mappings lead into its parent. The kernel merges both levels into one table, the shadow, and keeps it so when
+/// either changes.
 /// </summary>
 /// <remarks>
-/// A mapping may lead to where the parent has nothing yet: DMA there faults until the parent maps it, as it would if the IOMMU walked both tables. The
-/// shadow's pages are the parent's, so that they are pinned and charged once.
+/// A mapping may lead to where the parent has nothing yet: DMA there faults until the parent maps it, as it would if the IOMMU walked both tables.
+/// The shadow's pages are the parent's, so that they are pinned and charged once.
 /// </remarks>
 internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent, uint addressWidth, RfcSnoop snoop)
     : RfcKernelIoasid(context, parent, addressWidth, snoop)
@@ -73,7 +74,8 @@ internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent
     }
 
     /// <summary>
-    /// The parent mapped a range, or is about to unmap it: the shadow follows before the parent's command ends. What leads there is found by looking at every mapping:
+    /// The parent mapped a range, or is about to unmap it: the shadow follows before the parent's command ends. What leads there is found by looking
+    /// at every mapping:
     /// the costly reverse lookup of the proposal.
     /// </summary>
     internal int ParentChanged(ulong first, ulong last, bool mapped)
@@ -114,7 +116,8 @@ internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent
             Mapping mapping = _mappings.GetValueAtIndex(i);
             if (mapping.ParentIova <= last && mapping.ParentLast >= first)
             {
-                ulong offset = mapping.ParentIova - mapping.Iova, from = ulong.Max(first, mapping.ParentIova), to = ulong.Min(last, mapping.ParentLast);
+                ulong offset = mapping.ParentIova - mapping.Iova, from = ulong.Max(first, mapping.ParentIova),
+                    to = ulong.Min(last, mapping.ParentLast);
                 ReadDirty(from - offset, to - offset, noClear, dirty.Shifted(offset));
             }
         }
@@ -140,7 +143,8 @@ internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent
                 int error = from.GetPages(start, length, _slices);
                 if (error == 0)
                 {
-                    error = Pagetable.MapSlices(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_slices), length, ref iova, prot, allocate: false);
+                    error = Pagetable.MapSlices(System.Runtime.InteropServices.CollectionsMarshal.AsSpan(_slices), length,
+                        ref iova, prot, allocate: false);
                     if (error < 0)
                     {
                         Context.Pools.PutSlices(_slices);

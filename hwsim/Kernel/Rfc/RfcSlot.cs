@@ -10,8 +10,8 @@ namespace IommuFd.HwSim.Kernel;
 internal sealed record RfcAttachment(RfcDevice Device, RfcSlot Slot, RfcIoasid Ioasid, RfcSnoopHint Hint)
 {
     /// <summary>
-    /// True when no-snoop DMA may reach memory: the device can, the IOMMU does not prevent it, and the user did not say that it will not. The driver of a
-    /// device that cannot knows.
+    /// True when no-snoop DMA may reach memory: the device can, the IOMMU does not prevent it, and the user did not say that it will not. The driver
+    /// of a device that cannot knows.
     /// </summary>
     public bool IsNoncoherent => Device.CanNoSnoop && Hint != RfcSnoopHint.Snoop && !Ioasid.EnforcesSnoopFor(Device);
 }
@@ -46,8 +46,8 @@ internal sealed class RfcAttachHandle(RfcSlot slot, RfcDevice device, RfcIoasid 
 }
 
 /// <summary>
-/// The value that routes requests to a page table: [RID] or [RID, PASID]. A device may be attached to a space and to children of it at the same time; the lowest
-/// of them translates. Nothing attached: DMA is blocked.
+/// The value that routes requests to a page table: [RID] or [RID, PASID]. A device may be attached to a space and to children of it at the same time;
+/// the lowest of them translates. Nothing attached: DMA is blocked.
 /// </summary>
 /// <param name="group">The devices that cannot be told apart; null for a device that no IOMMU translates for.</param>
 /// <param name="pasid">The physical PASID; <see cref="IommuGroup.NoPasid"/> for requests without one.</param>
@@ -71,8 +71,8 @@ internal sealed class RfcSlot(IommuGroup? group, uint pasid)
     internal IReadOnlyList<RfcAttachment> Attachments => _attachments;
 
     /// <summary>
-    /// Attaches: -EINVAL when the device is on this space already or does not fit it; -EBUSY when the slot is another device's, when the device is on a space
-    /// that is neither above nor below, or when a member of its group would be taken along.
+    /// Attaches: -EINVAL when the device is on this space already or does not fit it; -EBUSY when the slot is another device's, when the device is on
+    /// a space that is neither above nor below, or when a member of its group would be taken along.
     /// </summary>
     internal int Attach(RfcDevice device, RfcIoasid ioasid, RfcSnoopHint hint)
     {

@@ -26,7 +26,8 @@ internal sealed class RfcUserIoasid(RfcContext context, RfcKernelIoasid parent, 
     internal override int Activate(RfcAttachment attachment)
     {
         RfcDevice device = attachment.Device;
-        if (device.UserTables.FirstOrDefault(f => f.Format == table.Format && f.IsPasidTable == IsPasidTable) is not { Format: not 0 } format || table.AddressWidth > format.AddressWidth)
+        if (device.UserTables.FirstOrDefault(f => f.Format == table.Format && f.IsPasidTable == IsPasidTable) is not { Format: not 0 } format
+            || table.AddressWidth > format.AddressWidth)
         {
             return -Errno.EINVAL;
         }

@@ -4,8 +4,8 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A VM: once KVM_CAP_PASID_TRANSLATION is enabled, the PASID that a guest's ENQCMD carries is translated by a table that KVM_MAP_PASID and KVM_UNMAP_PASID fill. The
-/// table is one for the VM, whatever device the instruction writes to.
+/// A VM: once KVM_CAP_PASID_TRANSLATION is enabled, the PASID that a guest's ENQCMD carries is translated by a table that KVM_MAP_PASID and
+/// KVM_UNMAP_PASID fill. The table is one for the VM, whatever device the instruction writes to.
 /// </summary>
 internal sealed class RfcVm(RfcModule module) : SimulatedFile
 {
@@ -79,7 +79,10 @@ internal sealed class RfcVm(RfcModule module) : SimulatedFile
             return -Errno.EINVAL;
         }
 
-        error = file is not RfcContext context ? -Errno.EINVAL : map ? Map(context, request.ioasid, request.user_pasid) : Unmap(context, request.ioasid, request.user_pasid);
+        error = file is not RfcContext context
+            ? -Errno.EINVAL
+            : map ? Map(context, request.ioasid, request.user_pasid)
+            : Unmap(context, request.ioasid, request.user_pasid);
         file.Put();
         return error;
     }

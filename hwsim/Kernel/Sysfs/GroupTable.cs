@@ -3,7 +3,9 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>/sys/kernel/iommu_groups: which functions cannot be kept apart (pci_device_group of drivers/iommu/iommu.c), and the attributes of a group.</summary>
+/// <summary>
+/// /sys/kernel/iommu_groups: which functions cannot be kept apart (pci_device_group of drivers/iommu/iommu.c), and the attributes of a group.
+/// </summary>
 internal sealed class GroupTable
 {
     private readonly Lock _gate = new();
@@ -139,8 +141,8 @@ internal sealed class GroupTable
         }
     }
 
-    // A member of the group that the function must join, or null: a conventional bus behind a bridge speaks with the bridge's id, a port without ACS lets
-    // its devices reach each other, and so do the functions of a device without ACS.
+    // A member of the group that the function must join, or null: a conventional bus behind a bridge speaks with the bridge's id, a port without ACS
+    // lets its devices reach each other, and so do the functions of a device without ACS.
     private PciFunction? FindMates(PciFunction function)
     {
         if (function.Bridge is { } bridge && !bridge.Topology.Acs)
@@ -168,7 +170,8 @@ internal sealed class GroupTable
                     ReservedRegionType.Reserved => "reserved",
                     _ => "msi",
                 };
-                lines.Add((region.Start, string.Create(CultureInfo.InvariantCulture, $"0x{region.Start:x16} 0x{region.Start + region.Length - 1:x16} {type}\n")));
+                lines.Add((region.Start,
+                    string.Create(CultureInfo.InvariantCulture, $"0x{region.Start:x16} 0x{region.Start + region.Length - 1:x16} {type}\n")));
             }
         }
 

@@ -267,11 +267,13 @@ internal sealed class PciSysfs
 
     private static string Modalias(PciFunction f) => string.Create(
         CultureInfo.InvariantCulture,
-        $"pci:v{f.Vendor:X8}d{f.Device:X8}sv{f.SubsystemVendor:X8}sd{f.SubsystemDevice:X8}bc{f.Class >> 16:X2}sc{(f.Class >> 8) & 0xff:X2}i{f.Class & 0xff:X2}");
+        $"pci:v{f.Vendor:X8}d{f.Device:X8}sv{f.SubsystemVendor:X8}sd{f.SubsystemDevice:X8}"
+            + $"bc{f.Class >> 16:X2}sc{(f.Class >> 8) & 0xff:X2}i{f.Class & 0xff:X2}");
 
     private static string Uevent(PciFunction f) => string.Create(
         CultureInfo.InvariantCulture,
-        $"{(f.Driver is { } driver ? $"DRIVER={driver.Name}\n" : "")}PCI_CLASS={f.Class:X4}\nPCI_ID={f.Vendor:X4}:{f.Device:X4}\nPCI_SUBSYS_ID={f.SubsystemVendor:X4}:{f.SubsystemDevice:X4}\nPCI_SLOT_NAME={f.Name}\nMODALIAS={Modalias(f)}\n");
+        $"{(f.Driver is { } driver ? $"DRIVER={driver.Name}\n" : "")}PCI_CLASS={f.Class:X4}\nPCI_ID={f.Vendor:X4}:{f.Device:X4}\n"
+            + $"PCI_SUBSYS_ID={f.SubsystemVendor:X4}:{f.SubsystemDevice:X4}\nPCI_SLOT_NAME={f.Name}\nMODALIAS={Modalias(f)}\n");
 
     private static uint MaximumSpeed(PciFunction f)
     {
@@ -281,7 +283,8 @@ internal sealed class PciSysfs
 
     private static string Speed(uint code) => code switch
     {
-        1 => "2.5 GT/s PCIe", 2 => "5.0 GT/s PCIe", 3 => "8.0 GT/s PCIe", 4 => "16.0 GT/s PCIe", 5 => "32.0 GT/s PCIe", 6 => "64.0 GT/s PCIe", _ => "Unknown",
+        1 => "2.5 GT/s PCIe", 2 => "5.0 GT/s PCIe", 3 => "8.0 GT/s PCIe", 4 => "16.0 GT/s PCIe", 5 => "32.0 GT/s PCIe",
+        6 => "64.0 GT/s PCIe", _ => "Unknown",
     };
 
     /// <summary>kstrtoul with base 0: decimal, 0x hexadecimal or 0 octal, and one newline at the end.</summary>

@@ -133,11 +133,14 @@ internal sealed class SimulatedSysfs(FileTree tree) : ISysfs
             return IsReal(path) ? _real.Status(path, out status) : error;
         }
 
-        ulong device = node is DeviceNode character ? ((ulong)character.Major << 8) | (character.Minor & 0xff) | ((ulong)(character.Minor & ~0xffu) << 12) : 0;
+        ulong device = node is DeviceNode character
+            ? ((ulong)character.Major << 8) | (character.Minor & 0xff) | ((ulong)(character.Minor & ~0xffu) << 12)
+            : 0;
         status = new PathStatus(node!.Kind, node.Mode, node.UserId, node.GroupId, device);
         return 0;
     }
 
     // The calling process is a real one: what /proc says about it (and only that) is true on the simulated machine too.
-    private static bool IsReal(string path) => path.StartsWith("/proc/self/", StringComparison.Ordinal) || path.StartsWith($"/proc/{Environment.ProcessId}/", StringComparison.Ordinal);
+    private static bool IsReal(string path) => path.StartsWith("/proc/self/", StringComparison.Ordinal)
+        || path.StartsWith($"/proc/{Environment.ProcessId}/", StringComparison.Ordinal);
 }

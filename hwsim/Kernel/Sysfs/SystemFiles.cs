@@ -15,7 +15,10 @@ internal sealed class SystemFiles(FileTree tree, Topology topology)
         tree.Add(proc, "iomem", () => string.Concat(topology.Iomem.Select(static line => line + "\n")));
         tree.Add(proc, "mounts", static () => "sysfs /sys sysfs rw 0 0\nproc /proc proc rw 0 0\ndevtmpfs /dev devtmpfs rw 0 0\n");
         tree.Add(proc, "swaps", static () => "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n");
-        tree.Add(proc, "meminfo", static () => "MemTotal:        8388608 kB\nMemFree:         6291456 kB\nMemAvailable:    6291456 kB\nHugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
+        tree.Add(proc, "meminfo",
+            static () =>
+                "MemTotal:        8388608 kB\nMemFree:         6291456 kB\nMemAvailable:    6291456 kB\n"
+                    + "HugePages_Total:       0\nHugePages_Free:        0\nHugepagesize:       2048 kB\n");
         tree.Add(proc, "devices", static () => "Character devices:\n  1 mem\n 10 misc\n251 vfio-dev\n252 vfio\n\nBlock devices:\n259 blkext\n");
         tree.Add(tree.Directory("/proc/sys/kernel"), "osrelease", () => topology.KernelRelease + "\n");
         tree.Add(proc, "interrupts", () => Interrupts());
@@ -128,7 +131,9 @@ internal sealed class SystemFiles(FileTree tree, Topology topology)
 
     private string Limits()
     {
-        string memory = topology.Process.MemoryLock == ulong.MaxValue ? "unlimited" : topology.Process.MemoryLock.ToString(CultureInfo.InvariantCulture);
+        string memory = topology.Process.MemoryLock == ulong.MaxValue
+            ? "unlimited"
+            : topology.Process.MemoryLock.ToString(CultureInfo.InvariantCulture);
         return "Limit                     Soft Limit           Hard Limit           Units     \n"
             + "Max open files            1024                 524288               files     \n"
             + $"Max locked memory         {memory,-20} {memory,-20} bytes     \n";

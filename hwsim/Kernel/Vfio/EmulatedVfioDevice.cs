@@ -3,10 +3,11 @@ using IommuFd.Native;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A device whose driver mediates all of its DMA (vfio_register_emulated_iommu_dev): no IOMMU translates for it, its driver reads and writes the address space
-/// that it is attached to.
+/// A device whose driver mediates all of its DMA (vfio_register_emulated_iommu_dev): no IOMMU translates for it, its driver reads and writes the
+/// address space that it is attached to.
 /// </summary>
-internal abstract class EmulatedVfioDevice(VfioCore core, string name, IommuDevice iommu, DirectoryNode directory) : VfioDevice(core, name, iommu, directory)
+internal abstract class EmulatedVfioDevice(VfioCore core, string name, IommuDevice iommu, DirectoryNode directory)
+    : VfioDevice(core, name, iommu, directory)
 {
     /// <summary>The way into the address space.</summary>
     protected IommufdAccess? Access { get; private set; }

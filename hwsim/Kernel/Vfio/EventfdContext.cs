@@ -4,7 +4,9 @@ using Libc = IommuFd.Native.Libc;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>An eventfd that the kernel signals (struct eventfd_ctx): a descriptor of our own on the caller's eventfd, so that the caller may close its.</summary>
+/// <summary>
+/// An eventfd that the kernel signals (struct eventfd_ctx): a descriptor of our own on the caller's eventfd, so that the caller may close its.
+/// </summary>
 internal sealed unsafe class EventfdContext : IDisposable
 {
     private readonly LinuxKernel _real;
@@ -72,7 +74,8 @@ internal sealed unsafe class EventfdContext : IDisposable
 
             var poll = new PollDescriptor { Descriptor = _descriptor, Events = Libc.POLLIN };
             ulong count = 0;
-            return _real.Poll((nint)Unsafe.AsPointer(ref poll), 1, 0) > 0 && _real.Read(_descriptor, (nint)Unsafe.AsPointer(ref count), sizeof(ulong)) == sizeof(ulong);
+            return _real.Poll((nint)Unsafe.AsPointer(ref poll), 1, 0) > 0
+                && _real.Read(_descriptor, (nint)Unsafe.AsPointer(ref count), sizeof(ulong)) == sizeof(ulong);
         }
     }
 

@@ -7,7 +7,8 @@ namespace IommuFd.HwSim.Kernel;
 /// <summary>The way through a migrating device's states (vfio_mig_get_next_state): every step is one that the driver must know.</summary>
 internal static class MigrationStates
 {
-    // Row: the state now. Column: the state wanted. States in the order of their numbers: ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P, PRE_COPY, PRE_COPY_P2P.
+    // Row: the state now. Column: the state wanted. States in the order of their numbers: ERROR, STOP, RUNNING, STOP_COPY, RESUMING, RUNNING_P2P,
+    // PRE_COPY, PRE_COPY_P2P.
     private static readonly byte[,] s_next =
     {
         { 0, 0, 0, 0, 0, 0, 0, 0 },
@@ -44,7 +45,8 @@ internal static class MigrationStates
     {
         ulong needed = state switch
         {
-            VFIO_DEVICE_STATE_STOP or VFIO_DEVICE_STATE_RUNNING or VFIO_DEVICE_STATE_STOP_COPY or VFIO_DEVICE_STATE_RESUMING => Vfio.VFIO_MIGRATION_STOP_COPY,
+            VFIO_DEVICE_STATE_STOP or VFIO_DEVICE_STATE_RUNNING or VFIO_DEVICE_STATE_STOP_COPY or VFIO_DEVICE_STATE_RESUMING =>
+                Vfio.VFIO_MIGRATION_STOP_COPY,
             VFIO_DEVICE_STATE_RUNNING_P2P => Vfio.VFIO_MIGRATION_STOP_COPY | Vfio.VFIO_MIGRATION_P2P,
             VFIO_DEVICE_STATE_PRE_COPY => Vfio.VFIO_MIGRATION_STOP_COPY | Vfio.VFIO_MIGRATION_PRE_COPY,
             VFIO_DEVICE_STATE_PRE_COPY_P2P => Vfio.VFIO_MIGRATION_STOP_COPY | Vfio.VFIO_MIGRATION_P2P | Vfio.VFIO_MIGRATION_PRE_COPY,

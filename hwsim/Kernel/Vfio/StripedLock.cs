@@ -1,6 +1,8 @@
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>A lock that is often taken for reading, by several threads at once: a reader takes one of its parts, a writer all of them (struct rw_semaphore).</summary>
+/// <summary>
+/// A lock that is often taken for reading, by several threads at once: a reader takes one of its parts, a writer all of them (struct rw_semaphore).
+/// </summary>
 internal sealed class StripedLock
 {
     private const int Parts = 4;

@@ -26,7 +26,8 @@ internal enum ConfigEffect
 }
 
 /// <summary>
-/// Permissions of one capability (struct perm_bits of drivers/vfio/pci/vfio_pci_config.c): for every bit whether the user sees a virtual value and may write it.
+/// Permissions of one capability (struct perm_bits of drivers/vfio/pci/vfio_pci_config.c): for every bit whether the user sees a virtual value and
+/// may write it.
 /// </summary>
 internal sealed class VfioConfigPermissions
 {
@@ -94,7 +95,8 @@ internal sealed class VfioConfigPermissions
     /// <summary>Permissions of an MSI capability, whose layout is the device's own.</summary>
     public static VfioConfigPermissions OfMsi(uint flags, int length)
     {
-        VfioConfigPermissions p = new VfioConfigPermissions(length) { Effect = ConfigEffect.Msi }.Next().Byte(PCI_MSI_FLAGS, 0xff, 0xff).DWord(PCI_MSI_ADDRESS_LO, ~0u, ~0u);
+        VfioConfigPermissions p = new VfioConfigPermissions(length) { Effect = ConfigEffect.Msi }.Next().Byte(PCI_MSI_FLAGS, 0xff, 0xff)
+            .DWord(PCI_MSI_ADDRESS_LO, ~0u, ~0u);
         bool wide = (flags & PCI_MSI_FLAGS_64BIT) != 0;
         if (wide)
         {

@@ -233,13 +233,15 @@ internal sealed class VfioCore
             ShowDeviceNumber(at, GroupMajor, minor, $"vfio/{name}");
             _tree.Link(at, "subsystem", _tree.Directory("/sys/class/vfio"));
             _tree.Link(_tree.Directory("/sys/class/vfio"), name, at);
-            _tree.Add(_tree.Directory("/dev/vfio"), name, new DeviceNode(0x180, GroupMajor, minor, (int _, out SimulatedFile? file) => group.Open(out file)));
+            _tree.Add(_tree.Directory("/dev/vfio"), name,
+                new DeviceNode(0x180, GroupMajor, minor, (int _, out SimulatedFile? file) => group.Open(out file)));
         }
 
         return group;
     }
 
-    private static string GroupName(VfioGroup group) => (group.Type == VfioGroupType.NoIommu ? "noiommu-" : "") + group.IommuGroup!.Id.ToString(CultureInfo.InvariantCulture);
+    private static string GroupName(VfioGroup group) => (group.Type == VfioGroupType.NoIommu ? "noiommu-" : "")
+        + group.IommuGroup!.Id.ToString(CultureInfo.InvariantCulture);
 
     private void RemoveGroup(VfioDevice device)
     {
@@ -280,7 +282,8 @@ internal sealed class VfioCore
         if (HasCdev)
         {
             ShowDeviceNumber(at, DeviceMajor, (uint)device.Index, $"vfio/devices/{name}");
-            _tree.Add(_tree.Directory("/dev/vfio/devices"), name, new DeviceNode(0x180, DeviceMajor, (uint)device.Index, (int _, out SimulatedFile? file) => OpenDevice(device, out file)));
+            _tree.Add(_tree.Directory("/dev/vfio/devices"), name,
+                new DeviceNode(0x180, DeviceMajor, (uint)device.Index, (int _, out SimulatedFile? file) => OpenDevice(device, out file)));
         }
         else
         {

@@ -40,8 +40,8 @@ internal static unsafe partial class VfioFeatures
     }
 
     /// <summary>
-    /// vfio_check_feature: is the operation one of <paramref name="supported"/>, and is the payload there? 1 when it is to be carried out, 0 for a probe that
-    /// succeeds, or -EINVAL.
+    /// vfio_check_feature: is the operation one of <paramref name="supported"/>, and is the payload there? 1 when it is to be carried out, 0 for a
+    /// probe that succeeds, or -EINVAL.
     /// </summary>
     public static int Check(uint flags, uint size, uint supported, uint minimum)
     {

@@ -5,8 +5,8 @@ using static IommuFd.HwSim.Kernel.PciRegisters;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The configuration space of a function as its user sees it (drivers/vfio/pci/vfio_pci_config.c): some bits are the hardware's, some are kept here, some may
-/// be written. BARs can be sized but not moved, capabilities that a user must not have are not in the chain.
+/// The configuration space of a function as its user sees it (drivers/vfio/pci/vfio_pci_config.c): some bits are the hardware's, some are kept here,
+/// some may be written. BARs can be sized but not moved, capabilities that a user must not have are not in the chain.
 /// </summary>
 /// <remarks>Does not model: the vital product data behind its capability.</remarks>
 internal sealed unsafe partial class VfioPciConfig
@@ -142,7 +142,10 @@ internal sealed unsafe partial class VfioPciConfig
 
         int start = CapabilityStart(at);
         offset = at - start;
-        return at >= PCI_CFG_SPACE_SIZE ? VfioConfigPermissions.OfExtended(id) : id == PCI_CAP_ID_MSI ? _msi! : VfioConfigPermissions.OfCapability(id);
+        return at >= PCI_CFG_SPACE_SIZE
+            ? VfioConfigPermissions.OfExtended(id)
+            : id == PCI_CAP_ID_MSI ? _msi!
+            : VfioConfigPermissions.OfCapability(id);
     }
 
     private int CapabilityStart(int at)

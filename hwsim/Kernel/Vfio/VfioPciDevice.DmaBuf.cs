@@ -3,7 +3,10 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>BARs as dma-bufs (drivers/vfio/pci/vfio_pci_dmabuf.c): other devices may reach them, until memory decoding is off or the device is reset or closed.</summary>
+/// <summary>
+/// BARs as dma-bufs (drivers/vfio/pci/vfio_pci_dmabuf.c): other devices may reach them, until memory decoding is off or the device is reset or
+/// closed.
+/// </summary>
 /// <remarks>Does not model: DMA to a peer's registers; it ends as at memory that is not there.</remarks>
 internal sealed unsafe partial class VfioPciDevice
 {

@@ -184,7 +184,8 @@ internal sealed unsafe partial class VfioPciDevice
         lock (Set.Lock)
         {
             PciFunction[] affected = Affected();
-            if (!Array.TrueForAll(affected, f => Set.Devices.Exists(d => d is VfioPciDevice pci && pci.Function == f)) || !Set.Devices.TrueForAll(d => isOwned(d)))
+            if (!Array.TrueForAll(affected, f => Set.Devices.Exists(d => d is VfioPciDevice pci && pci.Function == f))
+                || !Set.Devices.TrueForAll(d => isOwned(d)))
             {
                 return -Errno.EINVAL;
             }

@@ -70,7 +70,9 @@ internal sealed unsafe partial class VfioPciDevice
         long index = offset >> OffsetShift;
         ulong rounded = ((ulong)length + 4095) & ~4095UL;
         return index is < 0 or >= Vfio.VFIO_PCI_ROM_REGION_INDEX || (flags & Native.Libc.MAP_SHARED) == 0
-            || (ulong)(offset & OffsetMask) + rounded > ((Function.Resources[index].Length + 4095) & ~4095UL) ? null : Function.Hardware.MapBar((int)index);
+            || (ulong)(offset & OffsetMask) + rounded > ((Function.Resources[index].Length + 4095) & ~4095UL)
+                ? null
+                : Function.Hardware.MapBar((int)index);
     }
 
     private int MsixBar => Function.Msix == 0 ? -1 : (int)(Function.Read(Function.Msix + PCI_MSIX_TABLE, 4) & 7);

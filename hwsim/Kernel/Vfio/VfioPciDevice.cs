@@ -6,8 +6,8 @@ namespace IommuFd.HwSim.Kernel;
 
 /// <summary>A PCI function in user space's hands (struct vfio_pci_core_device, drivers/vfio/pci/vfio_pci_core.c).</summary>
 /// <remarks>
-/// Does not model: the VGA region and Intel graphics regions, AtomicOps capabilities, runtime power management below D3hot (entering low power is kept
-/// as a state only), AER beyond <see cref="SignalError"/>.
+/// Does not model: the VGA region and Intel graphics regions, AtomicOps capabilities, runtime power management below D3hot (entering low power is
+/// kept as a state only), AER beyond <see cref="SignalError"/>.
 /// </remarks>
 internal sealed partial class VfioPciDevice : VfioDevice
 {

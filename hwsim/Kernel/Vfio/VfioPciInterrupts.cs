@@ -6,10 +6,12 @@ using static IommuFd.HwSim.Kernel.PciRegisters;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>Interrupts of a function in user space's hands (drivers/vfio/pci/vfio_pci_intrs.c): INTx, MSI, MSI-X, and the ERR and REQ notifications.</summary>
+/// <summary>
+/// Interrupts of a function in user space's hands (drivers/vfio/pci/vfio_pci_intrs.c): INTx, MSI, MSI-X, and the ERR and REQ notifications.
+/// </summary>
 /// <remarks>
-/// The device calls <see cref="Message"/> and <see cref="Line"/> with its own lock held; both only signal eventfds. Does not model: the shared host interrupt
-/// line and interrupt vectors running out.
+/// The device calls <see cref="Message"/> and <see cref="Line"/> with its own lock held; both only signal eventfds. Does not model: the shared host
+/// interrupt line and interrupt vectors running out.
 /// </remarks>
 internal sealed unsafe partial class VfioPciInterrupts(VfioPciDevice device) : IInterruptSink
 {

@@ -40,7 +40,8 @@ internal sealed unsafe partial class VfioType1
             return -Errno.EOVERFLOW;
         }
 
-        IommuProt prot = ((map.flags & Vfio.VFIO_DMA_MAP_FLAG_WRITE) != 0 ? IommuProt.Write : 0) | ((map.flags & Vfio.VFIO_DMA_MAP_FLAG_READ) != 0 ? IommuProt.Read : 0);
+        IommuProt prot = ((map.flags & Vfio.VFIO_DMA_MAP_FLAG_WRITE) != 0 ? IommuProt.Write : 0)
+            | ((map.flags & Vfio.VFIO_DMA_MAP_FLAG_READ) != 0 ? IommuProt.Read : 0);
         bool isUpdate = (map.flags & Vfio.VFIO_DMA_MAP_FLAG_VADDR) != 0;
         if (isUpdate == (prot != 0))
         {

@@ -4,8 +4,8 @@ using IommuFd.Native;
 namespace IommuFd;
 
 /// <summary>
-/// The growth protocol of VFIO's queries: the kernel fills what fits and stores in <c>argsz</c> (the first field) how much it wanted; the caller asks again
-/// with that much room.
+/// The growth protocol of VFIO's queries: the kernel fills what fits and stores in <c>argsz</c> (the first field) how much it wanted; the caller asks
+/// again with that much room.
 /// </summary>
 internal static unsafe class ArgszQuery
 {

@@ -84,10 +84,11 @@ public sealed unsafe partial class Bar
     }
 
     private IommuFdException Refused(string operation, nint result, ulong offset, int width) => Failure.Of(
-        operation, result < 0 ? (int)result : -Errno.EIO, new Evidence("region", $"{_info.Index}"), Evidence.Hex("offset", offset), new Evidence("width", $"{width}"));
+        operation, result < 0 ? (int)result : -Errno.EIO, new Evidence("region", $"{_info.Index}"), Evidence.Hex("offset", offset),
+        new Evidence("width", $"{width}"));
 
-    // Another thread may be in the middle of an access: it must not lose its address. So the device is replaced by plain memory at the same place, in one
-    // step; the address range itself goes with the finalizer, when nobody can use this object any more.
+    // Another thread may be in the middle of an access: it must not lose its address. So the device is replaced by plain memory at the same place, in
+    // one step; the address range itself goes with the finalizer, when nobody can use this object any more.
     private protected override void Disposing()
     {
         Volatile.Write(ref _length, 0);

@@ -15,12 +15,13 @@ public enum BarAccess
 }
 
 /// <summary>
-/// A device's registers: little-endian accesses of exactly the width asked for, aligned to it, in program order. Mapped parts are accessed as memory, the
-/// rest through pread and pwrite. There is no span over it: a register is not memory.
+/// A device's registers: little-endian accesses of exactly the width asked for, aligned to it, in program order. Mapped parts are accessed as memory,
+/// the rest through pread and pwrite. There is no span over it: a register is not memory.
 /// </summary>
 /// <remarks>
-/// Before a write that makes the device look at DMA memory, call <see cref="Interlocked.MemoryBarrier"/>; stores to memory and to registers are otherwise
-/// ordered on x86-64 only. A mapped access to a device whose memory decoding is off, or that was unplugged, can end the process with SIGBUS.
+/// Before a write that makes the device look at DMA memory, call <see cref="Interlocked.MemoryBarrier"/>; stores to memory and to registers are
+/// otherwise ordered on x86-64 only. A mapped access to a device whose memory decoding is off, or that was unplugged, can end the process with
+/// SIGBUS.
 /// </remarks>
 public sealed unsafe partial class Bar : Resource
 {
@@ -67,12 +68,14 @@ public sealed unsafe partial class Bar : Resource
             if (info.Size == 0)
             {
                 throw Failure.Because(
-                    $"open region {index}", Errno.ENODEV, FailureCause.OutOfRange, "the device does not have this region", "", new Evidence("size", "0"));
+                    $"open region {index}", Errno.ENODEV, FailureCause.OutOfRange, "the device does not have this region", "",
+                    new Evidence("size", "0"));
             }
 
             foreach (RegionArea area in access == BarAccess.Calls ? [] : info.MmapAreas)
             {
-                int protection = ((info.Access & RegionAccess.Read) != 0 ? Libc.PROT_READ : 0) | ((info.Access & RegionAccess.Write) != 0 ? Libc.PROT_WRITE : 0);
+                int protection = ((info.Access & RegionAccess.Read) != 0 ? Libc.PROT_READ : 0)
+                    | ((info.Access & RegionAccess.Write) != 0 ? Libc.PROT_WRITE : 0);
                 nint address = device.Calls.Handle.Mmap((nuint)area.Length, protection, Libc.MAP_SHARED, checked((long)(info.Offset + area.Offset)));
                 if (address is < 0 and >= -4095)
                 {
@@ -109,7 +112,9 @@ public sealed unsafe partial class Bar : Resource
     /// <exception cref="IommuFdException">The kernel refused a pread.</exception>
     public uint Read32(ulong offset) => Read<uint>(offset);
 
-    /// <summary>Reads 64 bits in one access where the part is mapped; through pread the kernel may split it into two of 32 bits, low half first.</summary>
+    /// <summary>
+    /// Reads 64 bits in one access where the part is mapped; through pread the kernel may split it into two of 32 bits, low half first.
+    /// </summary>
     /// <exception cref="ArgumentException">The offset is not aligned or outside.</exception>
     /// <exception cref="IommuFdException">The kernel refused a pread.</exception>
     public ulong Read64(ulong offset) => Read<ulong>(offset);
@@ -129,7 +134,9 @@ public sealed unsafe partial class Bar : Resource
     /// <exception cref="IommuFdException">The kernel refused a pwrite.</exception>
     public void Write32(ulong offset, uint value) => Write(offset, value);
 
-    /// <summary>Writes 64 bits in one access where the part is mapped; through pwrite the kernel may split it into two of 32 bits, low half first.</summary>
+    /// <summary>
+    /// Writes 64 bits in one access where the part is mapped; through pwrite the kernel may split it into two of 32 bits, low half first.
+    /// </summary>
     /// <exception cref="ArgumentException">The offset is not aligned or outside.</exception>
     /// <exception cref="IommuFdException">The kernel refused a pwrite.</exception>
     public void Write64(ulong offset, ulong value) => Write(offset, value);

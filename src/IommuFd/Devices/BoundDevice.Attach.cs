@@ -2,7 +2,8 @@ using IommuFd.Native;
 
 namespace IommuFd;
 
-/// <content>Attaching. What routes DMA to a table is [device] or [device, PASID]; each such slot may have several attachments, the lowest of which translates.</content>
+/// <content>Attaching. What routes DMA to a table is [device] or [device, PASID]; each such slot may have several attachments, the lowest of which
+/// translates.</content>
 public sealed partial class BoundDevice
 {
     private readonly Lock _attachGate = new();
@@ -36,15 +37,16 @@ public sealed partial class BoundDevice
     }
 
     /// <summary>
-    /// Lets the device's DMA reach an address space. A child takes over from its parent, to which the device may stay attached (RFC v2 4.3 to 4.5); a space
-    /// that is neither above nor below replaces what was in effect, at once where the kernel can. The permitted ranges of the space are asked again.
+    /// Lets the device's DMA reach an address space. A child takes over from its parent, to which the device may stay attached (RFC v2 4.3 to 4.5); a
+    /// space that is neither above nor below replaces what was in effect, at once where the kernel can. The permitted ranges of the space are asked
+    /// again.
     /// </summary>
     /// <param name="space">The space.</param>
     /// <param name="pasid">The PASID that the DMA carries, or null for DMA without one.</param>
     /// <exception cref="ArgumentException">The space belongs to another context.</exception>
     /// <exception cref="IommuFdException">
-    /// EINVAL another device of the group is attached elsewhere, the IOMMU cannot use the table, or the device is attached to this space already; EADDRINUSE a
-    /// reserved range meets a mapping; EOPNOTSUPP no PASIDs here.
+    /// EINVAL another device of the group is attached elsewhere, the IOMMU cannot use the table, or the device is attached to this space already;
+    /// EADDRINUSE a reserved range meets a mapping; EOPNOTSUPP no PASIDs here.
     /// </exception>
     public Attachment Attach(AddressSpace space, uint? pasid = null)
     {
@@ -53,12 +55,14 @@ public sealed partial class BoundDevice
         {
             throw _group is not null
                 ? Failure.Because(
-                    "attach", Errno.EOPNOTSUPP, FailureCause.NotSupported, "a container has one address space for each group, and no PASIDs", "Use a kernel with /dev/iommu.",
+                    "attach", Errno.EOPNOTSUPP, FailureCause.NotSupported, "a container has one address space for each group, and no PASIDs",
+                    "Use a kernel with /dev/iommu.",
                     new Evidence("device", $"{Address}"), new Evidence("context", $"{Context.Kind}"))
                 : Failure.Because(
                     "attach", PasidWidth == 0 ? Errno.EOPNOTSUPP : Errno.EINVAL, FailureCause.NotSupported,
                     PasidWidth == 0 ? "device and IOMMU have no PASIDs" : $"PASIDs of this device have {PasidWidth} bits",
-                    PasidWidth == 0 ? "Attach without a PASID, or use a device that has the capability behind an IOMMU with PASID tables." : "Use a smaller number.",
+                    PasidWidth == 0 ? "Attach without a PASID, or use a device that has the capability behind an IOMMU with PASID tables."
+                        : "Use a smaller number.",
                     new Evidence("device", $"{Address}"), new Evidence("out_max_pasid_log2", $"{PasidWidth}"), new Evidence("pasid", $"{number}"));
         }
 
@@ -131,7 +135,8 @@ public sealed partial class BoundDevice
             if (other.Target == attachment.Target && other.Space is not null)
             {
                 throw Failure.Because(
-                    "attach", Errno.EINVAL, FailureCause.ObjectInUse, "the device is attached to this space already", "Dispose the first attachment before.",
+                    "attach", Errno.EINVAL, FailureCause.ObjectInUse, "the device is attached to this space already",
+                    "Dispose the first attachment before.",
                     new Evidence("device", $"{Address}"), new Evidence("pasid", $"{attachment.Pasid}"));
             }
 
@@ -214,6 +219,8 @@ public sealed partial class BoundDevice
         }
 
         int result = backend is ContainerSpace space && pasid is null && _group is not null ? _group.Switch(this, space) : -Errno.EOPNOTSUPP;
-        return result >= 0 ? 0u : throw Failure.Of("attach container", result, new Evidence("device", $"{Address}"), new Evidence("group", $"{_group?.Number}"));
+        return result >= 0
+            ? 0u
+            : throw Failure.Of("attach container", result, new Evidence("device", $"{Address}"), new Evidence("group", $"{_group?.Number}"));
     }
 }

@@ -55,8 +55,10 @@ public sealed unsafe partial class BoundDevice
         IReadOnlyList<UserTableFormat> formats = nests ? HardwareFacts.Formats(info) : [];
         ulong sizes = HardwareFacts.PageSizes(info);
         return new DeviceCapabilities(
-            Cookie, sizes == 0 ? alignment : sizes, Width(ranges), WithoutReserved(ranges), NestingKinds.Software | (nests ? NestingKinds.Hardware : 0), formats, info.MaxPasidLog2,
-            formats.Any(static format => new UserTable(format, 0).IsPasidTable), CpuPasids.None, (info.Capabilities & iommufd_hw_capabilities.IOMMU_HW_CAP_DIRTY_TRACKING) != 0,
+            Cookie, sizes == 0 ? alignment : sizes, Width(ranges), WithoutReserved(ranges),
+            NestingKinds.Software | (nests ? NestingKinds.Hardware : 0), formats, info.MaxPasidLog2,
+            formats.Any(static format => new UserTable(format, 0).IsPasidTable), CpuPasids.None,
+            (info.Capabilities & iommufd_hw_capabilities.IOMMU_HW_CAP_DIRTY_TRACKING) != 0,
             HardwareFacts.EnforcesSnoop(info));
     }
 
@@ -70,7 +72,8 @@ public sealed unsafe partial class BoundDevice
 
         ContainerInfo info = container.GetInfo();
         return new DeviceCapabilities(
-            Cookie, info.PageSizes, Width(info.IovaRanges), info.IovaRanges, NestingKinds.Software, [], 0, false, CpuPasids.None, info.DirtyPageSizes != 0, container.CheckExtension(Vfio.VFIO_DMA_CC_IOMMU));
+            Cookie, info.PageSizes, Width(info.IovaRanges), info.IovaRanges, NestingKinds.Software, [], 0, false, CpuPasids.None,
+            info.DirtyPageSizes != 0, container.CheckExtension(Vfio.VFIO_DMA_CC_IOMMU));
     }
 
     private DeviceCapabilities OfCookie()
@@ -85,10 +88,13 @@ public sealed unsafe partial class BoundDevice
             switch (chain.Id)
             {
                 case IOMMU_DEVICE_INFO_CAP_NESTING when MemoryMarshal.TryRead(chain.Body, out iommu_device_info_cap_nesting kinds):
-                    nesting = ((kinds.flags & IOMMU_DEVICE_INFO_NESTING_SW) != 0 ? NestingKinds.Software : 0) | ((kinds.flags & IOMMU_DEVICE_INFO_NESTING_HW) != 0 ? NestingKinds.Hardware : 0);
+                    nesting = ((kinds.flags & IOMMU_DEVICE_INFO_NESTING_SW) != 0 ? NestingKinds.Software : 0)
+                        | ((kinds.flags & IOMMU_DEVICE_INFO_NESTING_HW) != 0 ? NestingKinds.Hardware : 0);
                     break;
-                case IOMMU_DEVICE_INFO_CAP_USER_PGTABLE or IOMMU_DEVICE_INFO_CAP_USER_PASID_TABLE when MemoryMarshal.TryRead(chain.Body, out iommu_device_info_cap_formats head):
-                    ReadOnlySpan<iommu_device_info_format> wire = MemoryMarshal.Cast<byte, iommu_device_info_format>(chain.Body[iommu_device_info_cap_formats.formats_offset..]);
+                case IOMMU_DEVICE_INFO_CAP_USER_PGTABLE or IOMMU_DEVICE_INFO_CAP_USER_PASID_TABLE
+                    when MemoryMarshal.TryRead(chain.Body, out iommu_device_info_cap_formats head):
+                    ReadOnlySpan<iommu_device_info_format> wire =
+                        MemoryMarshal.Cast<byte, iommu_device_info_format>(chain.Body[iommu_device_info_cap_formats.formats_offset..]);
                     for (int i = 0; i < Math.Min((int)head.nr_formats, wire.Length); i++)
                     {
                         formats.Add((UserTableFormat)wire[i].format);
@@ -104,7 +110,8 @@ public sealed unsafe partial class BoundDevice
         (int Width, uint Flags)? pasid = Calls.GetPasidCapability();
         uint flags = pasid?.Flags ?? 0;
         return new DeviceCapabilities(
-            Cookie, info.pgsize_bitmap, (int)info.addr_width, Context.GetDeviceRanges(Cookie), nesting, formats, pasid?.Width ?? 0, (flags & PASID_DELEGATED) != 0,
+            Cookie, info.pgsize_bitmap, (int)info.addr_width, Context.GetDeviceRanges(Cookie), nesting, formats, pasid?.Width ?? 0,
+            (flags & PASID_DELEGATED) != 0,
             (flags & PASID_CPU) == 0 ? CpuPasids.None : (flags & PASID_CPU_VIRT) != 0 ? CpuPasids.Translated : CpuPasids.Untranslated, dirty,
             (info.flags & IOMMU_DEVICE_INFO_ENFORCE_SNOOP) != 0);
     }
@@ -112,7 +119,8 @@ public sealed unsafe partial class BoundDevice
     private IovaRange[] WithoutReserved(IovaRange[] ranges)
     {
         IovaAllocator free = new(ranges);
-        if (Address is { } address && new PciBus(Host.Sysfs).Find(address) is { Group: { } number } && new PciBus(Host.Sysfs).Group(number) is { } group)
+        if (Address is { } address && new PciBus(Host.Sysfs).Find(address) is { Group: { } number }
+            && new PciBus(Host.Sysfs).Group(number) is { } group)
         {
             foreach (ReservedRegion region in group.ReservedRegions.Where(static region => region.Type != "direct-relaxable"))
             {

@@ -4,8 +4,8 @@ using IommuFd.Sysfs;
 namespace IommuFd;
 
 /// <summary>
-/// A device that belongs to a context: the only type that has regions and interrupts. Its DMA is blocked until it is attached, and again after. The binding
-/// ends when this is disposed and everything built on it (mapped BARs, interrupts, attachments) is too: no unbind before access is withdrawn.
+/// A device that belongs to a context: the only type that has regions and interrupts. Its DMA is blocked until it is attached, and again after. The
+/// binding ends when this is disposed and everything built on it (mapped BARs, interrupts, attachments) is too: no unbind before access is withdrawn.
 /// </summary>
 public sealed partial class BoundDevice : Resource
 {

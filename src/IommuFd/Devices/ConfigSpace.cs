@@ -174,7 +174,8 @@ public sealed unsafe class ConfigSpace : Resource
     {
         if (offset >= Size || (uint)width > Size - offset || offset % (uint)width != 0)
         {
-            throw new ArgumentException($"0x{offset:x} is outside the {Size} bytes of configuration space, or not aligned to {width}.", nameof(offset));
+            throw new ArgumentException($"0x{offset:x} is outside the {Size} bytes of configuration space, or not aligned to {width}.",
+                nameof(offset));
         }
     }
 

@@ -42,9 +42,10 @@ public enum CpuPasids
 /// <param name="CpuPasids">Whether PASIDs may stand in CPU instructions.</param>
 /// <param name="TracksDirty">Whether pages that it writes can be found.</param>
 /// <param name="EnforcesSnoop">
-/// Whether DMA that asks not to be snooped is made coherent all the same; null when that cannot be told. Where the IOMMU can, mainline and legacy VFIO always do (the
-/// proposal's "auto"); there is no choice.
+/// Whether DMA that asks not to be snooped is made coherent all the same; null when that cannot be told. Where the IOMMU can, mainline and legacy
+/// VFIO always do (the proposal's "auto"); there is no choice.
 /// </param>
 public sealed record DeviceCapabilities(
-    ulong Cookie, ulong PageSizes, int AddressWidth, IReadOnlyList<IovaRange> PermittedRanges, NestingKinds Nesting, IReadOnlyList<UserTableFormat> UserTables, int PasidWidth,
+    ulong Cookie, ulong PageSizes, int AddressWidth, IReadOnlyList<IovaRange> PermittedRanges, NestingKinds Nesting,
+    IReadOnlyList<UserTableFormat> UserTables, int PasidWidth,
     bool DelegatesPasids, CpuPasids CpuPasids, bool TracksDirty, bool? EnforcesSnoop);

@@ -39,7 +39,8 @@ public sealed class InterruptSet : Resource, IReadOnlyList<Interrupt>
             if (info.Count < (uint)count)
             {
                 throw Failure.Because(
-                    "VFIO_DEVICE_SET_IRQS", Native.Errno.EINVAL, FailureCause.OutOfRange, $"the device has {info.Count} interrupts of the kind {kind}",
+                    "VFIO_DEVICE_SET_IRQS", Native.Errno.EINVAL, FailureCause.OutOfRange,
+                    $"the device has {info.Count} interrupts of the kind {kind}",
                     "Ask for no more than that.", new Evidence("count", $"{count}"));
             }
 

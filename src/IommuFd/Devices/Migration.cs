@@ -53,7 +53,10 @@ public sealed class Migration : Resource
         }
     }
 
-    /// <summary>VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: moves to a state, through whatever states lie between. On failure the device may be in VFIO_DEVICE_STATE_ERROR: look at <see cref="State"/>, reset.</summary>
+    /// <summary>
+    /// VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: moves to a state, through whatever states lie between. On failure the device may be in
+    /// VFIO_DEVICE_STATE_ERROR: look at <see cref="State"/>, reset.
+    /// </summary>
     /// <param name="state">The state.</param>
     /// <returns>The data stream that entering STOP_COPY, PRE_COPY or RESUMING opens; null for other states.</returns>
     /// <exception cref="IommuFdException">EINVAL there is no way from here to there.</exception>

@@ -138,7 +138,9 @@ internal sealed unsafe class Reactor : IDisposable
     }
 }
 
-/// <summary>Something that waits for a descriptor. Called on the reactor's thread: must not block, must not throw, must not run foreign code.</summary>
+/// <summary>
+/// Something that waits for a descriptor. Called on the reactor's thread: must not block, must not throw, must not run foreign code.
+/// </summary>
 internal interface IReactorClient
 {
     /// <summary>The descriptor is readable (or in error); it has to be armed again for another report.</summary>

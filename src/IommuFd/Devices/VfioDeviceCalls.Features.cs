@@ -51,7 +51,9 @@ public sealed unsafe partial class VfioDeviceCalls
     /// <exception cref="IommuFdException">ENOTTY not offered, EBUSY in low power already.</exception>
     public void EnterLowPower() => _ = Checked(VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY, PlainFeatureCall(VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY));
 
-    /// <summary>VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP: the same, and the descriptor (an eventfd) is signalled when the device wakes by itself.</summary>
+    /// <summary>
+    /// VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP: the same, and the descriptor (an eventfd) is signalled when the device wakes by itself.
+    /// </summary>
     /// <exception cref="IommuFdException">ENOTTY not offered, EBUSY in low power already.</exception>
     public void EnterLowPower(int wakeUpEventFd)
     {
@@ -71,22 +73,25 @@ public sealed unsafe partial class VfioDeviceCalls
         _ = SetFeature(VFIO_DEVICE_FEATURE_BUS_MASTER, ref data);
     }
 
-    /// <summary>VFIO_DEVICE_FEATURE_DMA_BUF: parts of a region as a dma-buf, to be mapped for another device (peer to peer). It is revoked when the device's
-    /// memory decoding goes off or the device is reset.</summary>
+    /// <summary>VFIO_DEVICE_FEATURE_DMA_BUF: parts of a region as a dma-buf, to be mapped for another device (peer to peer). It is revoked when the
+    /// device's memory decoding goes off or the device is reset.</summary>
     /// <param name="region">0..5, a BAR.</param>
     /// <param name="ranges">The parts, page-aligned; none stands for nothing.</param>
     /// <exception cref="IommuFdException">ENOTTY not offered, EINVAL ranges, ENODEV memory decoding is off.</exception>
     public DmaBufHandle ExportDmaBuf(uint region, params ReadOnlySpan<RegionArea> ranges)
     {
-        byte[] argument = new byte[checked(vfio_device_feature.data_offset + vfio_device_feature_dma_buf.dma_ranges_offset + (ranges.Length * sizeof(vfio_region_dma_range)))];
-        MemoryMarshal.Write(argument, new vfio_device_feature { argsz = (uint)argument.Length, flags = VFIO_DEVICE_FEATURE_DMA_BUF | VFIO_DEVICE_FEATURE_GET });
+        byte[] argument = new byte[checked(vfio_device_feature.data_offset + vfio_device_feature_dma_buf.dma_ranges_offset
+            + (ranges.Length * sizeof(vfio_region_dma_range)))];
+        MemoryMarshal.Write(argument,
+            new vfio_device_feature { argsz = (uint)argument.Length, flags = VFIO_DEVICE_FEATURE_DMA_BUF | VFIO_DEVICE_FEATURE_GET });
         MemoryMarshal.Write(
             argument.AsSpan(vfio_device_feature.data_offset),
             new vfio_device_feature_dma_buf { region_index = region, open_flags = Libc.O_RDWR | Libc.O_CLOEXEC, nr_ranges = (uint)ranges.Length });
         Span<byte> tail = argument.AsSpan(vfio_device_feature.data_offset + vfio_device_feature_dma_buf.dma_ranges_offset);
         for (int i = 0; i < ranges.Length; i++)
         {
-            MemoryMarshal.Write(tail[(i * sizeof(vfio_region_dma_range))..], new vfio_region_dma_range { offset = ranges[i].Offset, length = ranges[i].Length });
+            MemoryMarshal.Write(tail[(i * sizeof(vfio_region_dma_range))..],
+                new vfio_region_dma_range { offset = ranges[i].Offset, length = ranges[i].Length });
         }
 
         fixed (byte* pointer = argument)
@@ -122,7 +127,9 @@ public sealed unsafe partial class VfioDeviceCalls
     /// <exception cref="IommuFdException">EINVAL logging is not on.</exception>
     public void StopDmaLogging() => _ = Checked(VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, PlainFeatureCall(VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP));
 
-    /// <summary>VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT: sets the bits of pages that the device wrote since the last report, and forgets them.</summary>
+    /// <summary>
+    /// VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT: sets the bits of pages that the device wrote since the last report, and forgets them.
+    /// </summary>
     /// <param name="iova">Start of the range.</param>
     /// <param name="length">Bytes.</param>
     /// <param name="pageSize">Bytes that one bit stands for, a power of two.</param>
@@ -152,7 +159,8 @@ public sealed unsafe partial class VfioDeviceCalls
     /// <exception cref="IommuFdException">EINVAL the register cannot be written this way, ENOSPC too many.</exception>
     public void SetIoEventFd(ulong region, int width, ulong value, int eventFd)
     {
-        vfio_device_ioeventfd command = new() { argsz = (uint)sizeof(vfio_device_ioeventfd), flags = (uint)width, offset = region, data = value, fd = eventFd };
+        vfio_device_ioeventfd command = new() { argsz = (uint)sizeof(vfio_device_ioeventfd), flags = (uint)width, offset = region,
+            data = value, fd = eventFd };
         int result = _handle.Ioctl(VFIO_DEVICE_IOEVENTFD, ref command);
         if (result < 0)
         {

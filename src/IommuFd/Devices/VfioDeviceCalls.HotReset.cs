@@ -51,7 +51,8 @@ public sealed unsafe partial class VfioDeviceCalls
     }
 
     /// <summary>VFIO_DEVICE_PCI_HOT_RESET: resets the device's slot or bus with everything on it (<see cref="GetHotResetInfo"/>).</summary>
-    /// <param name="groups">For devices got from groups: the groups of everything that is hit. Empty for character devices: the context proves ownership.</param>
+    /// <param name="groups">For devices got from groups: the groups of everything that is hit. Empty for character devices: the context proves
+    /// ownership.</param>
     /// <exception cref="IommuFdException">EINVAL not everything that is hit is owned, ENODEV the slot or bus cannot be reset.</exception>
     public void HotReset(params ReadOnlySpan<VfioGroup> groups)
     {

@@ -31,7 +31,10 @@ public sealed unsafe partial class VfioDeviceCalls
         return new DeviceInfo(info.flags, info.num_regions, info.num_irqs);
     }
 
-    /// <summary>VFIO_DEVICE_INFO_CAP_PASID of the proposal's kernel; null for a device with one address space only. On mainline the same number is another capability.</summary>
+    /// <summary>
+    /// VFIO_DEVICE_INFO_CAP_PASID of the proposal's kernel; null for a device with one address space only. On mainline the same number is another
+    /// capability.
+    /// </summary>
     internal (int Width, uint Flags)? GetPasidCapability()
     {
         _ = Failure.Check(ArgszQuery.Run(_handle, VFIO_DEVICE_GET_INFO, default(vfio_device_info), out byte[] answer), nameof(VFIO_DEVICE_GET_INFO));
@@ -85,7 +88,9 @@ public sealed unsafe partial class VfioDeviceCalls
             : throw Failure.Of(nameof(VFIO_DEVICE_GET_IRQ_INFO), result, new Evidence("kind", $"{kind}"));
     }
 
-    /// <summary>VFIO_DEVICE_SET_IRQS with DATA_EVENTFD and ACTION_TRIGGER: from now on interrupt <paramref name="start"/> + i signals descriptor i (-1: none).</summary>
+    /// <summary>
+    /// VFIO_DEVICE_SET_IRQS with DATA_EVENTFD and ACTION_TRIGGER: from now on interrupt <paramref name="start"/> + i signals descriptor i (-1: none).
+    /// </summary>
     /// <exception cref="IommuFdException">EINVAL too many, or another kind is enabled; ENOSPC no vectors left.</exception>
     public void SetIrqEventFds(InterruptKind kind, uint start, params ReadOnlySpan<int> descriptors) =>
         SetIrqDescriptors(kind, start, VFIO_IRQ_SET_ACTION_TRIGGER, descriptors);
@@ -106,19 +111,25 @@ public sealed unsafe partial class VfioDeviceCalls
     /// <exception cref="IommuFdException">EINVAL or ENOTTY they cannot be masked.</exception>
     public void UnmaskIrqs(InterruptKind kind, uint start, uint count) => SetIrq(kind, start, count, VFIO_IRQ_SET_ACTION_UNMASK);
 
-    /// <summary>VFIO_DEVICE_SET_IRQS with DATA_EVENTFD and ACTION_UNMASK: a signal of the descriptor unmasks the interrupt (INTx resample); -1 takes it back.</summary>
+    /// <summary>
+    /// VFIO_DEVICE_SET_IRQS with DATA_EVENTFD and ACTION_UNMASK: a signal of the descriptor unmasks the interrupt (INTx resample); -1 takes it back.
+    /// </summary>
     /// <exception cref="IommuFdException">EINVAL or ENOTTY they cannot be masked.</exception>
-    public void SetUnmaskEventFd(InterruptKind kind, uint start, int descriptor) => SetIrqDescriptors(kind, start, VFIO_IRQ_SET_ACTION_UNMASK, [descriptor]);
+    public void SetUnmaskEventFd(InterruptKind kind, uint start, int descriptor) =>
+        SetIrqDescriptors(kind, start, VFIO_IRQ_SET_ACTION_UNMASK, [descriptor]);
 
     /// <summary>VFIO_DEVICE_RESET: the function's own reset. Regions stay mapped; what the device was programmed with is lost.</summary>
     /// <exception cref="IommuFdException">EINVAL the device has no reset of its own.</exception>
     public void Reset() => _ = Failure.Check(_handle.Ioctl(VFIO_DEVICE_RESET, 0), nameof(VFIO_DEVICE_RESET));
 
-    /// <summary>VFIO_DEVICE_ATTACH_IOMMUFD_PT: the device's DMA reaches an address space or a page table from now on; replaces what was attached, atomically.</summary>
+    /// <summary>
+    /// VFIO_DEVICE_ATTACH_IOMMUFD_PT: the device's DMA reaches an address space or a page table from now on; replaces what was attached, atomically.
+    /// </summary>
     /// <param name="tableId">Id of an <see cref="Ioas"/> or of a hardware page table.</param>
     /// <param name="pasid">The PASID that the DMA carries, or null for DMA without one.</param>
     /// <returns>The id of the page table in effect: made by the kernel when an address space was given.</returns>
-    /// <exception cref="IommuFdException">EINVAL the IOMMU cannot use it, EADDRINUSE a reserved range meets a mapping, ENOENT no such object.</exception>
+    /// <exception cref="IommuFdException">EINVAL the IOMMU cannot use it, EADDRINUSE a reserved range meets a mapping, ENOENT no such
+    /// object.</exception>
     public uint Attach(uint tableId, uint? pasid = null)
     {
         int result = AttachCall(tableId, pasid, out uint effective);
@@ -169,7 +180,8 @@ public sealed unsafe partial class VfioDeviceCalls
         int result = SetIrqCall(kind, start, count, action);
         if (result < 0)
         {
-            throw Failure.Of(nameof(VFIO_DEVICE_SET_IRQS), result, new Evidence("kind", $"{kind}"), new Evidence("start", $"{start}"), new Evidence("count", $"{count}"));
+            throw Failure.Of(nameof(VFIO_DEVICE_SET_IRQS), result, new Evidence("kind", $"{kind}"), new Evidence("start", $"{start}"),
+                new Evidence("count", $"{count}"));
         }
     }
 
@@ -178,7 +190,8 @@ public sealed unsafe partial class VfioDeviceCalls
         byte[] argument = new byte[checked(sizeof(vfio_irq_set) + (descriptors.Length * sizeof(int)))];
         vfio_irq_set head = new()
         {
-            argsz = (uint)argument.Length, flags = VFIO_IRQ_SET_DATA_EVENTFD | action, index = (uint)kind, start = start, count = (uint)descriptors.Length,
+            argsz = (uint)argument.Length, flags = VFIO_IRQ_SET_DATA_EVENTFD | action, index = (uint)kind, start = start,
+            count = (uint)descriptors.Length,
         };
         MemoryMarshal.Write(argument, head);
         MemoryMarshal.AsBytes(descriptors).CopyTo(argument.AsSpan(sizeof(vfio_irq_set)));

@@ -6,8 +6,8 @@ using static IommuFd.Native.Uapi.Vfio;
 namespace IommuFd;
 
 /// <summary>
-/// An open VFIO character device that is not bound yet. The kernel refuses every access before VFIO_DEVICE_BIND_IOMMUFD, so binding is all that this type
-/// can do; regions, interrupts and DMA belong to the <see cref="BoundDevice"/> it gives.
+/// An open VFIO character device that is not bound yet. The kernel refuses every access before VFIO_DEVICE_BIND_IOMMUFD, so binding is all that this
+/// type can do; regions, interrupts and DMA belong to the <see cref="BoundDevice"/> it gives.
 /// </summary>
 public sealed class VfioDeviceFile : Resource
 {
@@ -38,7 +38,8 @@ public sealed class VfioDeviceFile : Resource
         VfioLocation location = VfioDevicePath.Find(host, address);
         return location.Node is { } node
             ? Open(host, node, address, location)
-            : new VfioDeviceFile(host, null, location.IsNoIommu ? $"/dev/vfio/noiommu-{location.Group}" : $"/dev/vfio/{location.Group}", address, location);
+            : new VfioDeviceFile(host, null, location.IsNoIommu ? $"/dev/vfio/noiommu-{location.Group}" : $"/dev/vfio/{location.Group}", address,
+                location);
     }
 
     internal static VfioDeviceFile Open(IommuHost host, string path, PciAddress? address, VfioLocation location = default)
@@ -90,13 +91,15 @@ public sealed class VfioDeviceFile : Resource
     }
 
     /// <summary>
-    /// VFIO_DEVICE_BIND_IOMMUFD (VFIO_GROUP_GET_DEVICE_FD over containers): gives the device to the context. Its whole IOMMU group is put into block-DMA until the last member is unbound; there is no
-    /// unbind command, the end of the <see cref="BoundDevice"/> is.
+    /// VFIO_DEVICE_BIND_IOMMUFD (VFIO_GROUP_GET_DEVICE_FD over containers): gives the device to the context. Its whole IOMMU group is put into
+    /// block-DMA until the last member is unbound; there is no unbind command, the end of the <see cref="BoundDevice"/> is.
     /// </summary>
     /// <param name="context">Who will own the device.</param>
-    /// <param name="cookie">The caller's name for the device in capability queries, invalidations and fault reports (RFC v2 1.2); unique in the context.</param>
+    /// <param name="cookie">The caller's name for the device in capability queries, invalidations and fault reports (RFC v2 1.2); unique in the
+    /// context.</param>
     /// <param name="token">The VF token, for a VF whose PF is in user hands; null for every other device.</param>
-    /// <exception cref="IommuFdException">EPERM the group is not viable or interrupts are not isolated, EBUSY the group or cookie is in use, EINVAL bound already, EACCES wrong token.</exception>
+    /// <exception cref="IommuFdException">EPERM the group is not viable or interrupts are not isolated, EBUSY the group or cookie is in use, EINVAL
+    /// bound already, EACCES wrong token.</exception>
     public BoundDevice Bind(IommuContext context, ulong cookie, Guid? token = null)
     {
         ArgumentNullException.ThrowIfNull(context);
@@ -140,7 +143,8 @@ public sealed class VfioDeviceFile : Resource
 
     private unsafe BoundDevice BindToContext(IommuContext context, ulong cookie, Guid? token)
     {
-        VfioDeviceHandle handle = _handle ?? throw VfioDevicePath.NoCharacterDevice("VFIO_DEVICE_BIND_IOMMUFD", new Evidence("device", Address?.ToString() ?? Path));
+        VfioDeviceHandle handle = _handle
+            ?? throw VfioDevicePath.NoCharacterDevice("VFIO_DEVICE_BIND_IOMMUFD", new Evidence("device", Address?.ToString() ?? Path));
 
         // SAFETY: the UUID lives on the stack for the length of the call; the context's handle is held for its length, so its number is valid.
         Span<byte> uuid = stackalloc byte[16];
@@ -183,7 +187,8 @@ public sealed class VfioDeviceFile : Resource
     // The proposal's VFIO_BIND_IOMMU_FD: here the kernel knows the cookie itself.
     private unsafe BoundDevice BindByCookie(IommuContext context, ulong cookie)
     {
-        VfioDeviceHandle handle = _handle ?? throw VfioDevicePath.NoCharacterDevice(nameof(Rfc.VFIO_BIND_IOMMU_FD), new Evidence("device", Address?.ToString() ?? Path));
+        VfioDeviceHandle handle = _handle
+            ?? throw VfioDevicePath.NoCharacterDevice(nameof(Rfc.VFIO_BIND_IOMMU_FD), new Evidence("device", Address?.ToString() ?? Path));
         vfio_bind_iommu_fd command = new() { argsz = (uint)sizeof(vfio_bind_iommu_fd), cookie = cookie };
         bool held = false;
         int result;
@@ -203,7 +208,8 @@ public sealed class VfioDeviceFile : Resource
 
         if (result < 0)
         {
-            throw Failure.Of(nameof(Rfc.VFIO_BIND_IOMMU_FD), result, new Evidence("device", Address?.ToString() ?? Path), Evidence.Hex("cookie", cookie));
+            throw Failure.Of(nameof(Rfc.VFIO_BIND_IOMMU_FD), result, new Evidence("device", Address?.ToString() ?? Path),
+                Evidence.Hex("cookie", cookie));
         }
 
         Volatile.Write(ref _bound, 1);
@@ -215,7 +221,8 @@ public sealed class VfioDeviceFile : Resource
         if (_location.Group is not { } number || Address is not { } address)
         {
             throw Failure.Because(
-                "bind", Errno.EINVAL, FailureCause.CannotBind, "over containers a device is found by its PCI address and group", "Open it with OpenDevice(PciAddress).",
+                "bind", Errno.EINVAL, FailureCause.CannotBind, "over containers a device is found by its PCI address and group",
+                "Open it with OpenDevice(PciAddress).",
                 new Evidence("device", Path));
         }
 
@@ -224,7 +231,8 @@ public sealed class VfioDeviceFile : Resource
         ContainerGroup group = context.Groups.Acquire(number, _location.IsNoIommu);
         try
         {
-            return new BoundDevice(context, this, group.Group.GetDevice(token is { } uuid ? $"{address} vf_token={uuid}" : address.ToString()), 0, cookie, group);
+            return new BoundDevice(context, this, group.Group.GetDevice(token is { } uuid ? $"{address} vf_token={uuid}" : address.ToString()), 0,
+                cookie, group);
         }
         catch
         {

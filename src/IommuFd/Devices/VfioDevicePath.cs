@@ -20,12 +20,14 @@ internal static class VfioDevicePath
         if (function is null)
         {
             throw Failure.Because(
-                operation, Errno.ENODEV, FailureCause.NoSuchNode, $"there is no PCI function {address}", "Run 'vfio list' to see the functions there are.",
+                operation, Errno.ENODEV, FailureCause.NoSuchNode, $"there is no PCI function {address}",
+                "Run 'vfio list' to see the functions there are.",
                 new Evidence(directory, "absent"));
         }
 
         bool noIommu = function.VfioDevice?.StartsWith("noiommu-", StringComparison.Ordinal) ?? false;
-        if (function.DeviceNode is not null || (function.Group is not null && (function.VfioDevice is not null || DriverClaim.IsVfio(function.Driver))))
+        if (function.DeviceNode is not null
+            || (function.Group is not null && (function.VfioDevice is not null || DriverClaim.IsVfio(function.Driver))))
         {
             return new VfioLocation(function.DeviceNode, function.Group, noIommu);
         }

@@ -13,7 +13,8 @@ internal static class BindDiagnosis
         Evidence device = new("device", file.Address?.ToString() ?? file.Path);
         if (result == -Errno.EINVAL && alreadyBound)
         {
-            return Failure.Because(Operation, result, FailureCause.CannotBind, "the device is bound already", "Dispose the bound device and open it again.", device);
+            return Failure.Because(Operation, result, FailureCause.CannotBind, "the device is bound already",
+                "Dispose the bound device and open it again.", device);
         }
 
         if (file.Address is { } address && new PciBus(file.Host.Sysfs).Find(address) is { Group: { } groupId } && result is -Errno.EPERM

@@ -13,7 +13,8 @@ internal static class Failure
     }
 
     /// <summary>The exception for a failed operation whose cause was found by looking at the machine.</summary>
-    internal static IommuFdException Because(string operation, int result, FailureCause cause, string explanation, string remedy, params ReadOnlySpan<Evidence> evidence) =>
+    internal static IommuFdException Because(string operation, int result, FailureCause cause, string explanation, string remedy,
+        params ReadOnlySpan<Evidence> evidence) =>
         new(operation, Math.Abs(result), new ErrorCause(cause, explanation, remedy), evidence.ToArray());
 
     /// <summary>The same cause as the table's row for <paramref name="row"/>, shown under another name: opening by path.</summary>

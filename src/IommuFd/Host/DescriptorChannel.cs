@@ -3,8 +3,8 @@ using IommuFd.Native;
 namespace IommuFd;
 
 /// <summary>
-/// A UNIX socket that carries open contexts and devices to another process (SCM_RIGHTS), for privilege separation and live update. The receiver adopts
-/// the descriptors with <see cref="IommuContext.Adopt"/>, <see cref="VfioDeviceFile.Adopt"/> and <see cref="VfioDeviceFile.AdoptBound"/>.
+/// A UNIX socket that carries open contexts and devices to another process (SCM_RIGHTS), for privilege separation and live update. The receiver
+/// adopts the descriptors with <see cref="IommuContext.Adopt"/>, <see cref="VfioDeviceFile.Adopt"/> and <see cref="VfioDeviceFile.AdoptBound"/>.
 /// </summary>
 public sealed unsafe class DescriptorChannel : Resource
 {
@@ -47,7 +47,8 @@ public sealed unsafe class DescriptorChannel : Resource
         {
             for (int i = 0; i < objects.Length; i++)
             {
-                DescriptorHandle handle = objects[i].Descriptor ?? throw new ArgumentException($"{objects[i].GetType().Name} has no descriptor to send.", nameof(objects));
+                DescriptorHandle handle = objects[i].Descriptor
+                    ?? throw new ArgumentException($"{objects[i].GetType().Name} has no descriptor to send.", nameof(objects));
                 objects[i].Enter();
                 held++;
                 descriptors[i] = (int)handle.DangerousGetHandle();

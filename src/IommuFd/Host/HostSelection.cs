@@ -2,8 +2,8 @@ using IommuFd.Native;
 
 namespace IommuFd;
 
-/// <summary>Which world a program wants to run on. Text forms (option <c>--host</c>, variable <c>VFIO_HOST</c>): <c>auto</c>, <c>kernel</c>, <c>sim</c>,
-/// or the path of a capture.</summary>
+/// <summary>Which world a program wants to run on. Text forms (option <c>--host</c>, variable <c>VFIO_HOST</c>): <c>auto</c>, <c>kernel</c>,
+/// <c>sim</c>, or the path of a capture.</summary>
 /// <param name="Kind">The world, or null: the kernel when <c>/dev/iommu</c> answers, else the simulator.</param>
 /// <param name="Path">The capture's directory or tar file; null for the others.</param>
 /// <param name="Topology">The simulated machine: a topology's name or a JSON file; null is the default machine. Read for the simulator only.</param>

@@ -41,10 +41,12 @@ internal static class HostSelector
 
                 if (result is -Errno.EACCES or -Errno.EPERM)
                 {
-                    return (kernel, "/dev/iommu is there, but this user may not open it", false); // a question of permission, not a reason to simulate
+                    // a question of permission, not a reason to simulate
+                    return (kernel, "/dev/iommu is there, but this user may not open it", false);
                 }
 
-                return (Simulate(null), $"/dev/iommu does not answer ({Errno.Name(-result)}: {ErrorCauses.Find("open /dev/iommu", -result).Explanation})", true);
+                return (Simulate(null),
+                    $"/dev/iommu does not answer ({Errno.Name(-result)}: {ErrorCauses.Find("open /dev/iommu", -result).Explanation})", true);
         }
     }
 

@@ -65,7 +65,8 @@ public sealed class IommuHost : IDisposable
     /// <exception cref="IommuFdException">The capture or topology cannot be read.</exception>
     public static IommuHost Open(HostSelection? selection = null)
     {
-        (IHost host, string reason, bool fallback) = HostSelector.Select(selection ?? HostSelection.Auto, Environment.GetEnvironmentVariable(HostSelection.Variable));
+        (IHost host, string reason, bool fallback) = HostSelector.Select(selection ?? HostSelection.Auto,
+            Environment.GetEnvironmentVariable(HostSelection.Variable));
         return new IommuHost(host, reason, owns: true) { IsFallback = fallback };
     }
 
@@ -92,14 +93,19 @@ public sealed class IommuHost : IDisposable
             ContextKind found = context.Kind;
             context.Dispose();
             throw Failure.Because(
-                "open /dev/iommu", Errno.EOPNOTSUPP, FailureCause.NotSupported, wanted == ContextKind.Rfc ? "it is mainline's, not the proposal's of 2021" : "it is the proposal's of 2021, not mainline's",
-                wanted == ContextKind.Rfc ? "The simulator's machine 'rfc' has the proposal's." : "Leave the interface open, or use a mainline kernel.", new Evidence("interface", $"{found}"));
+                "open /dev/iommu", Errno.EOPNOTSUPP, FailureCause.NotSupported,
+                wanted == ContextKind.Rfc ? "it is mainline's, not the proposal's of 2021" : "it is the proposal's of 2021, not mainline's",
+                wanted == ContextKind.Rfc ? "The simulator's machine 'rfc' has the proposal's."
+                    : "Leave the interface open, or use a mainline kernel.", new Evidence("interface", $"{found}"));
         }
 
         return context;
     }
 
-    /// <summary>Opens a PCI function's VFIO character device, <c>/dev/vfio/devices/vfioN</c>, or finds its group where the kernel has none. Nothing can be done with it before it is bound.</summary>
+    /// <summary>
+    /// Opens a PCI function's VFIO character device, <c>/dev/vfio/devices/vfioN</c>, or finds its group where the kernel has none. Nothing can be
+    /// done with it before it is bound.
+    /// </summary>
     /// <exception cref="IommuFdException">The function does not exist, is not bound to a VFIO driver, or may not be opened.</exception>
     public VfioDeviceFile OpenDevice(PciAddress address) => VfioDeviceFile.Open(this, address);
 
@@ -111,9 +117,12 @@ public sealed class IommuHost : IDisposable
     /// <param name="length">Bytes, rounded up to the page size obtained.</param>
     /// <param name="options">Page size, node and backing; null for anonymous memory of small pages.</param>
     /// <exception cref="IommuFdException">No memory.</exception>
-    public DmaBuffer AllocateBuffer(ulong length, DmaBufferOptions? options = null) => DmaBuffer.Allocate(this, length, options ?? new DmaBufferOptions());
+    public DmaBuffer AllocateBuffer(ulong length, DmaBufferOptions? options = null) =>
+        DmaBuffer.Allocate(this, length, options ?? new DmaBufferOptions());
 
-    /// <summary>Stops the waiting thread and releases the host. Objects opened from it stay valid until they are disposed, but can no longer be waited for.</summary>
+    /// <summary>
+    /// Stops the waiting thread and releases the host. Objects opened from it stay valid until they are disposed, but can no longer be waited for.
+    /// </summary>
     public void Dispose()
     {
         Reactor? reactor;

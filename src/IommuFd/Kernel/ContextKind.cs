@@ -7,8 +7,8 @@ public enum ContextKind
     Iommufd,
 
     /// <summary>
-    /// <c>/dev/vfio/vfio</c>: one type1 container for each group. The same model with less: no PASID, no hardware page tables, locked memory counted once per
-    /// group, and the library chooses IOVAs.
+    /// <c>/dev/vfio/vfio</c>: one type1 container for each group. The same model with less: no PASID, no hardware page tables, locked memory counted
+    /// once per group, and the library chooses IOVAs.
     /// </summary>
     Container,
 

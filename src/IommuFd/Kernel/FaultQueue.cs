@@ -3,7 +3,10 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd;
 
-/// <summary>The page requests of devices, as the kernel gives them: records are read, responses written. <see cref="PageRequestStream.ReadAllAsync"/> is the comfortable way.</summary>
+/// <summary>
+/// The page requests of devices, as the kernel gives them: records are read, responses written. <see cref="PageRequestStream.ReadAllAsync"/> is the
+/// comfortable way.
+/// </summary>
 public sealed unsafe partial class FaultQueue : PageRequestStream
 {
     private readonly FaultQueueHandle _handle;

@@ -14,7 +14,8 @@ public sealed class HwptNested : HardwareTable
     /// <param name="type">Which struct the entries are.</param>
     /// <param name="entries">iommu_hwpt_vtd_s1_invalidate for VT-d.</param>
     /// <returns>How many entries were handled.</returns>
-    /// <exception cref="IommuFdException">An entry is wrong; the evidence says how many were handled before it (unreliable when the first one was).</exception>
+    /// <exception cref="IommuFdException">An entry is wrong; the evidence says how many were handled before it (unreliable when the first one
+    /// was).</exception>
     public uint Invalidate<T>(iommu_hwpt_invalidate_data_type type, params ReadOnlySpan<T> entries)
         where T : unmanaged
     {

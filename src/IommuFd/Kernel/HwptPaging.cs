@@ -28,7 +28,9 @@ public sealed unsafe class HwptPaging : HardwareTable
         _ = Failure.Check(result, nameof(IOMMU_HWPT_SET_DIRTY_TRACKING));
     }
 
-    /// <summary>IOMMU_HWPT_GET_DIRTY_BITMAP: sets the bits of pages that were written since the last call, and forgets them. Allocates nothing.</summary>
+    /// <summary>
+    /// IOMMU_HWPT_GET_DIRTY_BITMAP: sets the bits of pages that were written since the last call, and forgets them. Allocates nothing.
+    /// </summary>
     /// <param name="iova">Start of the range.</param>
     /// <param name="length">Bytes.</param>
     /// <param name="pageSize">Bytes that one bit stands for, a power of two.</param>
@@ -40,7 +42,8 @@ public sealed unsafe class HwptPaging : HardwareTable
     {
         if (!BitOperations.IsPow2(pageSize) || length == 0 || (ulong)bitmap.Length < ((length - 1) / pageSize / 64) + 1)
         {
-            throw new ArgumentException($"0x{length:x} bytes in pages of 0x{pageSize:x} need a power of two and {(length / Math.Max(pageSize, 1) / 64) + 1} words.", nameof(bitmap));
+            throw new ArgumentException($"0x{length:x} bytes in pages of 0x{pageSize:x} need a power of two and"
+                + $" {(length / Math.Max(pageSize, 1) / 64) + 1} words.", nameof(bitmap));
         }
 
         int result;
@@ -49,7 +52,8 @@ public sealed unsafe class HwptPaging : HardwareTable
             // SAFETY: the bitmap is pinned for the call and has a bit for every page of the range.
             iommu_hwpt_get_dirty_bitmap command = new()
             {
-                size = (uint)sizeof(iommu_hwpt_get_dirty_bitmap), hwpt_id = Id, iova = iova, length = length, page_size = pageSize, data = (ulong)pointer,
+                size = (uint)sizeof(iommu_hwpt_get_dirty_bitmap), hwpt_id = Id, iova = iova, length = length,
+                page_size = pageSize, data = (ulong)pointer,
                 flags = clear ? 0 : (uint)iommufd_hwpt_get_dirty_bitmap_flags.IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR,
             };
             Enter();

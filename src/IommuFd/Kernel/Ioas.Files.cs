@@ -27,7 +27,8 @@ public sealed unsafe partial class Ioas
     /// <param name="access">What devices may do.</param>
     /// <param name="iova">Where, or null to let the kernel choose.</param>
     /// <returns>The IOVA.</returns>
-    /// <exception cref="IommuFdException">EBADF neither a memfd nor a dma-buf, EINVAL alignment or IOVA, EEXIST something is mapped there.</exception>
+    /// <exception cref="IommuFdException">EBADF neither a memfd nor a dma-buf, EINVAL alignment or IOVA, EEXIST something is mapped
+    /// there.</exception>
     public ulong MapFile(SafeHandle file, ulong start, ulong length, DmaAccess access, ulong? iova = null)
     {
         ArgumentNullException.ThrowIfNull(file);
@@ -50,7 +51,8 @@ public sealed unsafe partial class Ioas
             Exit();
             return result >= 0
                 ? command.iova
-                : throw Failure.Of(nameof(IOMMU_IOAS_MAP_FILE), result, Evidence.Hex("start", start), Evidence.Hex("length", length), Evidence.Hex("iova", iova ?? 0));
+                : throw Failure.Of(nameof(IOMMU_IOAS_MAP_FILE), result, Evidence.Hex("start", start), Evidence.Hex("length", length),
+                    Evidence.Hex("iova", iova ?? 0));
         }
         finally
         {
@@ -84,14 +86,16 @@ public sealed unsafe partial class Ioas
         int result = CopyCall(source, sourceIova, length, flags, ref where);
         return result >= 0
             ? where
-            : throw Failure.Of(nameof(IOMMU_IOAS_COPY), result, Evidence.Hex("src_iova", sourceIova), Evidence.Hex("length", length), Evidence.Hex("dst_iova", iova));
+            : throw Failure.Of(nameof(IOMMU_IOAS_COPY), result, Evidence.Hex("src_iova", sourceIova), Evidence.Hex("length", length),
+                Evidence.Hex("dst_iova", iova));
     }
 
     internal int CopyCall(Ioas source, ulong sourceIova, ulong length, uint flags, ref ulong iova)
     {
         iommu_ioas_copy command = new()
         {
-            size = (uint)sizeof(iommu_ioas_copy), flags = flags, dst_ioas_id = Id, src_ioas_id = source.Id, length = length, dst_iova = iova, src_iova = sourceIova,
+            size = (uint)sizeof(iommu_ioas_copy), flags = flags, dst_ioas_id = Id, src_ioas_id = source.Id, length = length,
+            dst_iova = iova, src_iova = sourceIova,
         };
         Enter();
         int result = _context.Call(IOMMU_IOAS_COPY, ref command);

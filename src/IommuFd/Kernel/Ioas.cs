@@ -128,7 +128,9 @@ public sealed unsafe partial class Ioas : Resource
         return permitted;
     }
 
-    /// <summary>IOMMU_IOAS_ALLOW_IOVAS: promises to map only inside these ranges; a device that reserves any of them can then not be attached.</summary>
+    /// <summary>
+    /// IOMMU_IOAS_ALLOW_IOVAS: promises to map only inside these ranges; a device that reserves any of them can then not be attached.
+    /// </summary>
     /// <param name="ranges">The ranges; none lifts the promise.</param>
     /// <exception cref="IommuFdException">EADDRINUSE a mapping or reserved range is outside, EINVAL unaligned or overlapping.</exception>
     public void AllowIovas(params ReadOnlySpan<IovaRange> ranges)

@@ -42,7 +42,9 @@ public sealed unsafe partial class IommuContext
             data.AsMemory(0, (int)Math.Min(command.data_len, (uint)data.Length)));
     }
 
-    /// <summary>IOMMU_HWPT_ALLOC with no data: a page table that the kernel manages, showing an address space in the format of a device's IOMMU.</summary>
+    /// <summary>
+    /// IOMMU_HWPT_ALLOC with no data: a page table that the kernel manages, showing an address space in the format of a device's IOMMU.
+    /// </summary>
     /// <param name="deviceId">A bound device whose IOMMU defines the format.</param>
     /// <param name="ioas">What the table shows.</param>
     /// <param name="flags">Nesting parent, dirty tracking, PASID; the fault flag is set by <paramref name="faults"/>.</param>
@@ -77,7 +79,8 @@ public sealed unsafe partial class IommuContext
     }
 
     /// <summary>The same with the struct as bytes.</summary>
-    internal HwptNested AllocateHwptNested(uint deviceId, HwptPaging parent, iommu_hwpt_data_type type, byte[] data, iommufd_hwpt_alloc_flags flags, FaultQueue? faults)
+    internal HwptNested AllocateHwptNested(uint deviceId, HwptPaging parent, iommu_hwpt_data_type type, byte[] data,
+        iommufd_hwpt_alloc_flags flags, FaultQueue? faults)
     {
         fixed (byte* pointer = data)
         {
@@ -148,7 +151,8 @@ public sealed unsafe partial class IommuContext
 
     /// <summary>Takes the holds that the new table gives back: on what it is made from, and on the fault queue.</summary>
     internal uint AllocateHwpt(
-        uint deviceId, uint tableId, Resource from, FaultQueue? faults, iommufd_hwpt_alloc_flags flags, iommu_hwpt_data_type type, void* data, uint length)
+        uint deviceId, uint tableId, Resource from, FaultQueue? faults, iommufd_hwpt_alloc_flags flags, iommu_hwpt_data_type type,
+        void* data, uint length)
     {
         from.Enter();
         if (faults is not null && !faults.TryEnter())
@@ -174,7 +178,8 @@ public sealed unsafe partial class IommuContext
             faults?.Exit();
             from.Exit();
             throw Failure.Of(
-                nameof(IOMMU_HWPT_ALLOC), result, new Evidence("dev_id", $"{deviceId}"), new Evidence("pt_id", $"{tableId}"), new Evidence("flags", $"{flags}"));
+                nameof(IOMMU_HWPT_ALLOC), result, new Evidence("dev_id", $"{deviceId}"), new Evidence("pt_id", $"{tableId}"),
+                new Evidence("flags", $"{flags}"));
         }
 
         return command.out_hwpt_id;

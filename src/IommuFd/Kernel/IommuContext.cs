@@ -21,8 +21,8 @@ public sealed unsafe partial class IommuContext : Resource
     }
 
     /// <summary>
-    /// The kernel interface underneath, found by asking the descriptor and not by the kernel's version. Except on <see cref="ContextKind.Iommufd"/> the methods of this
-    /// class that make kernel objects are refused: ENOTTY.
+    /// The kernel interface underneath, found by asking the descriptor and not by the kernel's version. Except on <see cref="ContextKind.Iommufd"/>
+    /// the methods of this class that make kernel objects are refused: ENOTTY.
     /// </summary>
     public ContextKind Kind { get; }
 
@@ -36,7 +36,9 @@ public sealed unsafe partial class IommuContext : Resource
 
     internal ContainerGroups Groups { get; }
 
-    /// <summary>Adopts an open descriptor of <c>/dev/iommu</c>, for example one received from another process; it is closed with the context.</summary>
+    /// <summary>
+    /// Adopts an open descriptor of <c>/dev/iommu</c>, for example one received from another process; it is closed with the context.
+    /// </summary>
     public static IommuContext Adopt(IommuHost host, int descriptor)
     {
         ArgumentNullException.ThrowIfNull(host);
@@ -72,7 +74,10 @@ public sealed unsafe partial class IommuContext : Resource
         return new Ioas(this, command.out_ioas_id);
     }
 
-    /// <summary>IOMMU_OPTION of RLIMIT_MODE: whether pinned memory counts against the process (true) or against all processes of the user (false, the default).</summary>
+    /// <summary>
+    /// IOMMU_OPTION of RLIMIT_MODE: whether pinned memory counts against the process (true) or against all processes of the user (false, the
+    /// default).
+    /// </summary>
     /// <exception cref="IommuFdException">Not known to this kernel.</exception>
     public bool GetRlimitMode() => GetOption(iommufd_option.IOMMU_OPTION_RLIMIT_MODE, 0) != 0;
 
@@ -80,7 +85,9 @@ public sealed unsafe partial class IommuContext : Resource
     /// <exception cref="IommuFdException">Not permitted, or too late.</exception>
     public void SetRlimitMode(bool perProcess) => SetOption(iommufd_option.IOMMU_OPTION_RLIMIT_MODE, 0, perProcess ? 1u : 0u);
 
-    /// <summary>IOMMU_IOAS_CHANGE_PROCESS: moves the accounting of all pinned memory to this process; for a context that was inherited or received.</summary>
+    /// <summary>
+    /// IOMMU_IOAS_CHANGE_PROCESS: moves the accounting of all pinned memory to this process; for a context that was inherited or received.
+    /// </summary>
     /// <exception cref="IommuFdException">Some mapping is not of a file, or the kernel is older than 6.14.</exception>
     public void ChangeProcess()
     {

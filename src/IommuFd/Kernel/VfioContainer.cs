@@ -11,7 +11,8 @@ namespace IommuFd;
 /// <param name="DirtyPageSizes">The page sizes of dirty tracking, one bit each; 0 without it.</param>
 /// <param name="MaximumDirtyBitmap">Most bytes of a dirty bitmap.</param>
 /// <param name="MappingsLeft">How many more mappings the container takes (65535 in all by default); null when the kernel does not say.</param>
-public sealed record ContainerInfo(ulong PageSizes, IReadOnlyList<IovaRange> IovaRanges, ulong DirtyPageSizes, ulong MaximumDirtyBitmap, uint? MappingsLeft);
+public sealed record ContainerInfo(ulong PageSizes, IReadOnlyList<IovaRange> IovaRanges, ulong DirtyPageSizes,
+    ulong MaximumDirtyBitmap, uint? MappingsLeft);
 
 /// <summary>An open <c>/dev/vfio/vfio</c>: the address space of the groups in it, before iommufd (Documentation/driver-api/vfio.rst).</summary>
 public sealed unsafe class VfioContainer : Resource
@@ -45,7 +46,9 @@ public sealed unsafe class VfioContainer : Resource
     /// <summary>VFIO_CHECK_EXTENSION: whether the container (with its groups) has an extension such as VFIO_TYPE1v2_IOMMU.</summary>
     public bool CheckExtension(uint extension) => _handle.Ioctl(VFIO_CHECK_EXTENSION, (nint)extension) > 0;
 
-    /// <summary>VFIO_SET_IOMMU: chooses the kind of address space, once a group is in the container: VFIO_TYPE1v2_IOMMU, VFIO_TYPE1_IOMMU, VFIO_NOIOMMU_IOMMU.</summary>
+    /// <summary>
+    /// VFIO_SET_IOMMU: chooses the kind of address space, once a group is in the container: VFIO_TYPE1v2_IOMMU, VFIO_TYPE1_IOMMU, VFIO_NOIOMMU_IOMMU.
+    /// </summary>
     /// <exception cref="IommuFdException">EINVAL no group is in it, ENODEV no such IOMMU.</exception>
     public void SetIommu(uint type) => _ = Failure.Check(_handle.Ioctl(VFIO_SET_IOMMU, (nint)type), nameof(VFIO_SET_IOMMU));
 
@@ -53,7 +56,8 @@ public sealed unsafe class VfioContainer : Resource
     /// <exception cref="IommuFdException">EINVAL no IOMMU is set.</exception>
     public ContainerInfo GetInfo()
     {
-        _ = Failure.Check(ArgszQuery.Run(_handle, VFIO_IOMMU_GET_INFO, default(vfio_iommu_type1_info), out byte[] answer), nameof(VFIO_IOMMU_GET_INFO));
+        _ = Failure.Check(ArgszQuery.Run(_handle, VFIO_IOMMU_GET_INFO, default(vfio_iommu_type1_info), out byte[] answer),
+            nameof(VFIO_IOMMU_GET_INFO));
         vfio_iommu_type1_info info = ArgszQuery.Head<vfio_iommu_type1_info>(answer);
         List<IovaRange> ranges = [];
         (ulong dirty, ulong bitmap) = (0, 0);
@@ -65,7 +69,8 @@ public sealed unsafe class VfioContainer : Resource
             {
                 case VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE when chain.Body.Length >= sizeof(vfio_iommu_type1_info_cap_iova_range):
                     uint count = MemoryMarshal.Read<vfio_iommu_type1_info_cap_iova_range>(chain.Body).nr_iovas;
-                    ReadOnlySpan<vfio_iova_range> wire = MemoryMarshal.Cast<byte, vfio_iova_range>(chain.Body[vfio_iommu_type1_info_cap_iova_range.iova_ranges_offset..]);
+                    ReadOnlySpan<vfio_iova_range> wire =
+                        MemoryMarshal.Cast<byte, vfio_iova_range>(chain.Body[vfio_iommu_type1_info_cap_iova_range.iova_ranges_offset..]);
                     for (int i = 0; i < Math.Min(count, (uint)wire.Length); i++)
                     {
                         ranges.Add(new IovaRange(wire[i].start, wire[i].end));
@@ -85,13 +90,15 @@ public sealed unsafe class VfioContainer : Resource
     }
 
     /// <summary>VFIO_IOMMU_MAP_DMA. Allocates nothing.</summary>
-    /// <exception cref="IommuFdException">EEXIST something is mapped there, ENOMEM the locked-memory limit, ENOSPC too many mappings, EINVAL alignment or range.</exception>
+    /// <exception cref="IommuFdException">EEXIST something is mapped there, ENOMEM the locked-memory limit, ENOSPC too many mappings, EINVAL
+    /// alignment or range.</exception>
     public void MapDma(nint address, ulong length, DmaAccess access, ulong iova)
     {
         int result = MapCall(address, length, access, iova);
         if (result < 0)
         {
-            throw Failure.Of(nameof(VFIO_IOMMU_MAP_DMA), result, Evidence.Hex("address", (ulong)address), Evidence.Hex("length", length), Evidence.Hex("iova", iova));
+            throw Failure.Of(nameof(VFIO_IOMMU_MAP_DMA), result, Evidence.Hex("address", (ulong)address), Evidence.Hex("length", length),
+                Evidence.Hex("iova", iova));
         }
     }
 
@@ -101,7 +108,9 @@ public sealed unsafe class VfioContainer : Resource
     public ulong UnmapDma(ulong iova, ulong length)
     {
         int result = UnmapCall(iova, ref length, 0);
-        return result >= 0 ? length : throw Failure.Of(nameof(VFIO_IOMMU_UNMAP_DMA), result, Evidence.Hex("iova", iova), Evidence.Hex("length", length));
+        return result >= 0
+            ? length
+            : throw Failure.Of(nameof(VFIO_IOMMU_UNMAP_DMA), result, Evidence.Hex("iova", iova), Evidence.Hex("length", length));
     }
 
     /// <summary>VFIO_IOMMU_UNMAP_DMA with VFIO_DMA_UNMAP_FLAG_ALL.</summary>
@@ -136,7 +145,8 @@ public sealed unsafe class VfioContainer : Resource
             byte* argument = stackalloc byte[vfio_iommu_type1_dirty_bitmap.data_offset + sizeof(vfio_iommu_type1_dirty_bitmap_get)];
             *(vfio_iommu_type1_dirty_bitmap*)argument = new vfio_iommu_type1_dirty_bitmap
             {
-                argsz = (uint)(vfio_iommu_type1_dirty_bitmap.data_offset + sizeof(vfio_iommu_type1_dirty_bitmap_get)), flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+                argsz = (uint)(vfio_iommu_type1_dirty_bitmap.data_offset + sizeof(vfio_iommu_type1_dirty_bitmap_get)),
+                flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
             };
             vfio_iommu_type1_dirty_bitmap_get* range = (vfio_iommu_type1_dirty_bitmap_get*)(argument + vfio_iommu_type1_dirty_bitmap.data_offset);
             *range = new vfio_iommu_type1_dirty_bitmap_get

@@ -35,7 +35,9 @@ public sealed unsafe class VfioGroup : Resource
         return fd >= 0 ? new VfioGroup(host, path, new VfioGroupHandle(host.Kernel, fd)) : throw Failure.Like("open group", $"open {path}", fd);
     }
 
-    /// <summary>VFIO_GROUP_GET_STATUS: VFIO_GROUP_FLAGS_VIABLE and VFIO_GROUP_FLAGS_CONTAINER_SET. "Viable" only says that there is no other owner now.</summary>
+    /// <summary>
+    /// VFIO_GROUP_GET_STATUS: VFIO_GROUP_FLAGS_VIABLE and VFIO_GROUP_FLAGS_CONTAINER_SET. "Viable" only says that there is no other owner now.
+    /// </summary>
     /// <exception cref="IommuFdException">The kernel refused.</exception>
     public uint GetStatus()
     {
@@ -52,7 +54,10 @@ public sealed unsafe class VfioGroup : Resource
         Set(container.Handle);
     }
 
-    /// <summary>VFIO_GROUP_SET_CONTAINER with an open <c>/dev/iommu</c>: iommufd acts as the container; the address space is that of <see cref="IommuContext.SetVfioIoas"/>.</summary>
+    /// <summary>
+    /// VFIO_GROUP_SET_CONTAINER with an open <c>/dev/iommu</c>: iommufd acts as the container; the address space is that of
+    /// <see cref="IommuContext.SetVfioIoas"/>.
+    /// </summary>
     /// <exception cref="IommuFdException">EINVAL it is in a container already, EPERM the group is not viable.</exception>
     public void SetContainer(IommuContext context)
     {

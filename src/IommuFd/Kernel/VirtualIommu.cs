@@ -43,7 +43,8 @@ public sealed unsafe class VirtualIommu : Resource
     {
         iommu_veventq_alloc command = new() { size = (uint)sizeof(iommu_veventq_alloc), viommu_id = Id, type = (uint)type, veventq_depth = depth };
         Allocate(IOMMU_VEVENTQ_ALLOC, ref command, nameof(IOMMU_VEVENTQ_ALLOC));
-        return new VirtualEventQueue(this, command.out_veventq_id, new VirtualEventQueueHandle(Context.Host.Kernel, (int)command.out_veventq_fd), type);
+        return new VirtualEventQueue(this, command.out_veventq_id,
+            new VirtualEventQueueHandle(Context.Host.Kernel, (int)command.out_veventq_fd), type);
     }
 
     /// <summary>IOMMU_HW_QUEUE_ALLOC: lets the hardware use guest memory as one of its queues.</summary>
@@ -73,7 +74,8 @@ public sealed unsafe class VirtualIommu : Resource
     /// <param name="flags">PASID; the fault flag is set by <paramref name="faults"/>.</param>
     /// <param name="faults">Where page requests go, or null.</param>
     /// <exception cref="IommuFdException">The data is not suitable.</exception>
-    public HwptNested AllocateHwptNested<T>(uint deviceId, iommu_hwpt_data_type type, in T data, iommufd_hwpt_alloc_flags flags = 0, FaultQueue? faults = null)
+    public HwptNested AllocateHwptNested<T>(uint deviceId, iommu_hwpt_data_type type, in T data, iommufd_hwpt_alloc_flags flags = 0,
+        FaultQueue? faults = null)
         where T : unmanaged
     {
         fixed (T* pointer = &data)

@@ -4,8 +4,8 @@ using IommuFd.Native.Uapi;
 namespace IommuFd;
 
 /// <summary>
-/// A group that belongs to a context over containers: open, in a container of its own, with an IOMMU set. It exists as long as a device of it is bound, and
-/// what is not attached is blocked because its container is empty.
+/// A group that belongs to a context over containers: open, in a container of its own, with an IOMMU set. It exists as long as a device of it is
+/// bound, and what is not attached is blocked because its container is empty.
 /// </summary>
 internal sealed class ContainerGroup
 {
@@ -40,7 +40,10 @@ internal sealed class ContainerGroup
         {
             container = VfioContainer.Open(host);
             group.SetContainer(container);
-            container.SetIommu(isNoIommu ? Vfio.VFIO_NOIOMMU_IOMMU : container.CheckExtension(Vfio.VFIO_TYPE1v2_IOMMU) ? Vfio.VFIO_TYPE1v2_IOMMU : Vfio.VFIO_TYPE1_IOMMU);
+            container.SetIommu(isNoIommu
+                ? Vfio.VFIO_NOIOMMU_IOMMU
+                : container.CheckExtension(Vfio.VFIO_TYPE1v2_IOMMU) ? Vfio.VFIO_TYPE1v2_IOMMU
+                : Vfio.VFIO_TYPE1_IOMMU);
             return new ContainerGroup(number, group, container, isNoIommu);
         }
         catch
@@ -52,8 +55,8 @@ internal sealed class ContainerGroup
     }
 
     /// <summary>
-    /// Lets a device of the group reach a space, or with null nothing. 0 or -errno: the group has one container and so one address space. A device that is alone
-    /// in it can go from one space to the next; its DMA is blocked for the time that takes.
+    /// Lets a device of the group reach a space, or with null nothing. 0 or -errno: the group has one container and so one address space. A device
+    /// that is alone in it can go from one space to the next; its DMA is blocked for the time that takes.
     /// </summary>
     internal int Switch(BoundDevice device, ContainerSpace? space)
     {

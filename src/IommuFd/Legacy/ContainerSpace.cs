@@ -8,7 +8,8 @@ namespace IommuFd;
 /// </summary>
 internal sealed class ContainerSpace : IMappingBackend
 {
-    // Before a device is attached nobody knows its ranges. Above 4 GiB is clear of what platforms keep for themselves, 38 bits are what every IOMMU has.
+    // Before a device is attached nobody knows its ranges. Above 4 GiB is clear of what platforms keep for themselves, 38 bits are what every IOMMU
+    // has.
     private static readonly IovaRange s_guess = new(1UL << 32, (1UL << 38) - 1);
 
     private readonly Lock _gate = new();
@@ -123,7 +124,8 @@ internal sealed class ContainerSpace : IMappingBackend
     }
 
     public IommuFdException MapFailure(int result, nint address, ulong length, ulong? iova) => Failure.Of(
-        MapCommand, result, [Evidence.Hex("address", (ulong)address), Evidence.Hex("length", length), .. iova is { } at ? [Evidence.Hex("iova", at)] : Array.Empty<Evidence>()]);
+        MapCommand, result, [Evidence.Hex("address", (ulong)address), Evidence.Hex("length", length),
+            .. iova is { } at ? [Evidence.Hex("iova", at)] : Array.Empty<Evidence>()]);
 
     public bool Destroy()
     {

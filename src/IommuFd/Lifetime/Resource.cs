@@ -1,8 +1,8 @@
 namespace IommuFd;
 
 /// <summary>
-/// Something that lives as long as anything built on it: disposing says "no more from me", the release itself waits for the last dependant. So a graph of
-/// these may be disposed in any order and from any thread, and the kernel still sees mapping before address space before context.
+/// Something that lives as long as anything built on it: disposing says "no more from me", the release itself waits for the last dependant. So a
+/// graph of these may be disposed in any order and from any thread, and the kernel still sees mapping before address space before context.
 /// </summary>
 public abstract class Resource : IDisposable
 {
@@ -24,7 +24,9 @@ public abstract class Resource : IDisposable
     /// <summary>The descriptor that stands for this in another process, or null.</summary>
     internal virtual Native.DescriptorHandle? Descriptor => null;
 
-    /// <summary>Gives this up. New calls fail with <see cref="ObjectDisposedException"/>; what was built on it keeps working. Safe to repeat and to race.</summary>
+    /// <summary>
+    /// Gives this up. New calls fail with <see cref="ObjectDisposedException"/>; what was built on it keeps working. Safe to repeat and to race.
+    /// </summary>
     public void Dispose()
     {
         if (Interlocked.Exchange(ref _disposed, 1) == 0)

@@ -5,7 +5,8 @@ using IommuFd.Native;
 namespace IommuFd;
 
 /// <summary>
-/// Memory that devices can be given. It lies outside the garbage collector's heap, on whole pages of its own, and it is not freed while an IOVA points at it:
+/// Memory that devices can be given. It lies outside the garbage collector's heap, on whole pages of its own, and it is not freed while an IOVA
+/// points at it:
 /// <see cref="Resource.Dispose"/> on a mapped buffer takes effect when its last <see cref="Mapping"/> is gone.
 /// </summary>
 public sealed unsafe class DmaBuffer : Resource
@@ -82,7 +83,9 @@ public sealed unsafe class DmaBuffer : Resource
     public ref T At<T>(ulong offset)
         where T : unmanaged => ref Slice<T>(offset, 1)[0];
 
-    /// <summary>Takes memory that somebody else allocated: not the garbage collector's, on pages of its own, and not to be freed before this is.</summary>
+    /// <summary>
+    /// Takes memory that somebody else allocated: not the garbage collector's, on pages of its own, and not to be freed before this is.
+    /// </summary>
     /// <param name="address">The first byte, page-aligned.</param>
     /// <param name="length">Bytes, whole pages.</param>
     /// <param name="keepAlive">Disposed when neither this nor a mapping needs the memory any more; null when the caller sees to it.</param>
@@ -92,7 +95,8 @@ public sealed unsafe class DmaBuffer : Resource
         ulong mask = (ulong)Libc.PageSize - 1;
         return length != 0 && (((ulong)address | length) & mask) == 0
             ? new DmaBuffer(address, length, keepAlive, null, (ulong)Libc.PageSize, -1)
-            : throw new ArgumentException($"0x{length:x} bytes at 0x{address:x} are not whole pages: a device would reach what lies beside them.", nameof(address));
+            : throw new ArgumentException($"0x{length:x} bytes at 0x{address:x} are not whole pages: a device would reach what lies beside them.",
+                nameof(address));
     }
 
     internal static DmaBuffer Allocate(IommuHost host, ulong length, DmaBufferOptions options)

@@ -51,7 +51,8 @@ public sealed class DmaPool : Resource
     /// <param name="access">What devices may do.</param>
     /// <param name="options">How the memory is allocated.</param>
     /// <exception cref="IommuFdException">No memory, or the locked-memory limit.</exception>
-    public static DmaPool Create(IoAddressSpace space, int blockSize, int count, DmaAccess access = DmaAccess.ReadWrite, DmaBufferOptions? options = null)
+    public static DmaPool Create(IoAddressSpace space, int blockSize, int count, DmaAccess access = DmaAccess.ReadWrite,
+        DmaBufferOptions? options = null)
     {
         ArgumentNullException.ThrowIfNull(space);
         ArgumentOutOfRangeException.ThrowIfNegativeOrZero(blockSize);

@@ -13,7 +13,8 @@ public sealed unsafe partial class BoundDevice
     {
         int result = IoasidCall(Rfc.VFIO_ATTACH_IOASID, ioasid, pasid);
         return result >= 0 ? (uint)ioasid : throw Failure.Of(
-            nameof(Rfc.VFIO_ATTACH_IOASID), result, new Evidence("device", $"{Address}"), new Evidence("ioasid", $"{ioasid}"), new Evidence("vpasid", pasid is null ? "none" : $"{pasid}"));
+            nameof(Rfc.VFIO_ATTACH_IOASID), result, new Evidence("device", $"{Address}"), new Evidence("ioasid", $"{ioasid}"),
+            new Evidence("vpasid", pasid is null ? "none" : $"{pasid}"));
     }
 
     // EBUSY: the device is on a child still. The space is held until the child has gone.
@@ -59,7 +60,8 @@ public sealed unsafe partial class BoundDevice
             Context.Handle.DangerousAddRef(ref held); // its number is valid for the call
             vfio_attach_ioasid command = new()
             {
-                argsz = (uint)sizeof(vfio_attach_ioasid), flags = pasid is null ? 0 : Rfc.IOASID_ATTACH_VPASID, iommu_fd = (int)Context.Handle.DangerousGetHandle(),
+                argsz = (uint)sizeof(vfio_attach_ioasid), flags = pasid is null ? 0 : Rfc.IOASID_ATTACH_VPASID,
+                iommu_fd = (int)Context.Handle.DangerousGetHandle(),
                 ioasid = ioasid, vpasid = pasid ?? 0,
             };
             return _handle.Ioctl(request, ref command);

@@ -11,8 +11,9 @@ public sealed unsafe partial class IommuContext
     private const uint LeastAddressWidth = 39; // what every IOMMU has
 
     /// <summary>
-    /// Which <c>/dev/iommu</c> a descriptor is, by asking it. Request 0x3b64 is IOMMU_CHECK_EXTENSION of the proposal, which answers 1 to EXT_MAP_TYPE1V2; the same
-    /// number is VFIO_GET_API_VERSION of a container and of mainline's emulation of one, which answer 0 whatever the argument.
+    /// Which <c>/dev/iommu</c> a descriptor is, by asking it. Request 0x3b64 is IOMMU_CHECK_EXTENSION of the proposal, which answers 1 to
+    /// EXT_MAP_TYPE1V2; the same number is VFIO_GET_API_VERSION of a container and of mainline's emulation of one, which answer 0 whatever the
+    /// argument.
     /// </summary>
     private static ContextKind Probe(IommuFdHandle handle) =>
         handle.Ioctl(IOMMU_CHECK_EXTENSION, (nint)EXT_MAP_TYPE1V2) == 1 ? ContextKind.Rfc : ContextKind.Iommufd;
@@ -23,15 +24,20 @@ public sealed unsafe partial class IommuContext
         type = IOMMU_IOASID_TYPE_KERNEL_TYPE1V2, flags = IOMMU_IOASID_SNOOP_AUTO, addr_width = CommonAddressWidth(), parent = parent,
     });
 
-    /// <summary>IOMMU_IOASID_ALLOC of a space with a table of the program. The input of a PASID table has the PASID on top of 64 bits of address.</summary>
+    /// <summary>
+    /// IOMMU_IOASID_ALLOC of a space with a table of the program. The input of a PASID table has the PASID on top of 64 bits of address.
+    /// </summary>
     internal int AllocateIoasid(int parent, UserTable table, bool faults) => table.Raw is null
         ? AllocateIoasid(new iommu_ioasid_alloc_attr
         {
-            type = IOMMU_IOASID_TYPE_USER, flags = IOMMU_IOASID_SNOOP_AUTO | (faults ? IOMMU_IOASID_FAULT : 0), addr_width = (uint)(table.IsPasidTable ? 64 + Math.Max(table.PasidBits, 1) : table.AddressWidth), parent = parent,
-            format = (uint)table.Format, addr = table.Address, user_pgtable = table.IsPasidTable ? 0u : 1, user_pasid_table = table.IsPasidTable ? 1u : 0,
+            type = IOMMU_IOASID_TYPE_USER, flags = IOMMU_IOASID_SNOOP_AUTO | (faults ? IOMMU_IOASID_FAULT : 0),
+            addr_width = (uint)(table.IsPasidTable ? 64 + Math.Max(table.PasidBits, 1) : table.AddressWidth), parent = parent,
+            format = (uint)table.Format, addr = table.Address, user_pgtable = table.IsPasidTable ? 0u : 1,
+            user_pasid_table = table.IsPasidTable ? 1u : 0,
         })
         : throw Failure.Because(
-            nameof(IOMMU_IOASID_ALLOC), Errno.EOPNOTSUPP, FailureCause.NotSupported, "the proposal's kernel takes tables of its own formats only", "Give a format and an address.");
+            nameof(IOMMU_IOASID_ALLOC), Errno.EOPNOTSUPP, FailureCause.NotSupported, "the proposal's kernel takes tables of its own formats only",
+            "Give a format and an address.");
 
     /// <summary>IOMMU_IOASID_FREE. 0 or -errno.</summary>
     internal int FreeIoasid(int ioasid) => Call(IOMMU_IOASID_FREE, ref ioasid);
@@ -50,7 +56,8 @@ public sealed unsafe partial class IommuContext
     /// <summary>IOMMU_IOASID_FAULT_REGION.</summary>
     internal RfcFaultRegion OpenFaultRegion(int ioasid)
     {
-        iommu_ioasid_fault_region command = new() { argsz = (uint)sizeof(iommu_ioasid_fault_region), ioasid = ioasid, eventfd = -1, nr_records = 256 };
+        iommu_ioasid_fault_region command = new() { argsz = (uint)sizeof(iommu_ioasid_fault_region), ioasid = ioasid,
+            eventfd = -1, nr_records = 256 };
         int result = Call(IOMMU_IOASID_FAULT_REGION, ref command);
         if (result < 0)
         {
@@ -64,7 +71,8 @@ public sealed unsafe partial class IommuContext
     /// <summary>IOMMU_DEVICE_GET_INFO by cookie: the struct and the capabilities behind it.</summary>
     internal iommu_device_info GetDeviceInfo(ulong cookie, out byte[] answer)
     {
-        _ = Failure.Check(ArgszQuery.Run(Handle, IOMMU_DEVICE_GET_INFO, new iommu_device_info { dev_cookie = cookie }, out answer), nameof(IOMMU_DEVICE_GET_INFO));
+        _ = Failure.Check(ArgszQuery.Run(Handle, IOMMU_DEVICE_GET_INFO, new iommu_device_info { dev_cookie = cookie }, out answer),
+            nameof(IOMMU_DEVICE_GET_INFO));
         return ArgszQuery.Head<iommu_device_info>(answer);
     }
 
@@ -78,7 +86,8 @@ public sealed unsafe partial class IommuContext
             if (chain.Id == IOMMU_DEVICE_INFO_CAP_IOVA_RANGE && chain.Body.Length >= sizeof(vfio_iommu_type1_info_cap_iova_range))
             {
                 uint count = MemoryMarshal.Read<vfio_iommu_type1_info_cap_iova_range>(chain.Body).nr_iovas;
-                ReadOnlySpan<vfio_iova_range> wire = MemoryMarshal.Cast<byte, vfio_iova_range>(chain.Body[vfio_iommu_type1_info_cap_iova_range.iova_ranges_offset..]);
+                ReadOnlySpan<vfio_iova_range> wire =
+                    MemoryMarshal.Cast<byte, vfio_iova_range>(chain.Body[vfio_iommu_type1_info_cap_iova_range.iova_ranges_offset..]);
                 IovaRange[] ranges = new IovaRange[Math.Min(count, (uint)wire.Length)];
                 for (int i = 0; i < ranges.Length; i++)
                 {
@@ -112,6 +121,7 @@ public sealed unsafe partial class IommuContext
         int result = Call(IOMMU_IOASID_ALLOC, ref command);
         Exit();
         return result >= 0 ? result : throw Failure.Of(
-            nameof(IOMMU_IOASID_ALLOC), result, new Evidence("parent", $"{command.parent}"), new Evidence("format", $"{(UserTableFormat)command.format}"), new Evidence("addr_width", $"{command.addr_width}"));
+            nameof(IOMMU_IOASID_ALLOC), result, new Evidence("parent", $"{command.parent}"),
+            new Evidence("format", $"{(UserTableFormat)command.format}"), new Evidence("addr_width", $"{command.addr_width}"));
     }
 }

@@ -4,7 +4,9 @@ using static IommuFd.Native.Uapi.Rfc;
 
 namespace IommuFd;
 
-/// <summary>An address space that is an IOASID of the proposal: the kernel does what the model says. It chooses no IOVAs, so that is done here.</summary>
+/// <summary>
+/// An address space that is an IOASID of the proposal: the kernel does what the model says. It chooses no IOVAs, so that is done here.
+/// </summary>
 internal sealed unsafe class RfcBackend(IommuContext context, int ioasid, bool isChild) : IMappingBackend
 {
     // Before a device is attached nobody knows its ranges: above 4 GiB is clear of what platforms keep for themselves.
@@ -32,14 +34,16 @@ internal sealed unsafe class RfcBackend(IommuContext context, int ioasid, bool i
             map = new vfio_iommu_type1_dma_map
             {
                 argsz = (uint)sizeof(vfio_iommu_type1_dma_map),
-                flags = ((access & DmaAccess.Read) != 0 ? Vfio.VFIO_DMA_MAP_FLAG_READ : 0) | ((access & DmaAccess.Write) != 0 ? Vfio.VFIO_DMA_MAP_FLAG_WRITE : 0),
+                flags = ((access & DmaAccess.Read) != 0 ? Vfio.VFIO_DMA_MAP_FLAG_READ : 0)
+                    | ((access & DmaAccess.Write) != 0 ? Vfio.VFIO_DMA_MAP_FLAG_WRITE : 0),
                 vaddr = (ulong)address, // of a child: the parent's address
                 size = length,
             },
         };
         lock (_gate)
         {
-            if (!isFixed && !IovaAllocator.TryChoose(Ranges(), _mappings.Select(static pair => (pair.Key, pair.Value)), length, (ulong)Libc.PageSize, out iova))
+            if (!isFixed && !IovaAllocator.TryChoose(Ranges(), _mappings.Select(static pair => (pair.Key, pair.Value)), length,
+                (ulong)Libc.PageSize, out iova))
             {
                 return -Errno.ENOSPC;
             }
@@ -103,7 +107,8 @@ internal sealed unsafe class RfcBackend(IommuContext context, int ioasid, bool i
 
     public IommuFdException MapFailure(int result, nint address, ulong length, ulong? iova) => Failure.Of(
         MapCommand, result,
-        [Evidence.Hex(isChild ? "parent iova" : "address", (ulong)address), Evidence.Hex("length", length), .. iova is { } at ? [Evidence.Hex("iova", at)] : Array.Empty<Evidence>()]);
+        [Evidence.Hex(isChild ? "parent iova" : "address", (ulong)address), Evidence.Hex("length", length),
+            .. iova is { } at ? [Evidence.Hex("iova", at)] : Array.Empty<Evidence>()]);
 
     public bool Destroy() => context.FreeIoasid(ioasid) >= 0;
 

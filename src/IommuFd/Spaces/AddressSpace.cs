@@ -1,8 +1,8 @@
 namespace IommuFd;
 
 /// <summary>
-/// One I/O address space of any kind, the proposal's IOASID: one handle for the space and its page table. It takes effect where a device is attached to it,
-/// with or without a PASID; N devices and M spaces in both directions.
+/// One I/O address space of any kind, the proposal's IOASID: one handle for the space and its page table. It takes effect where a device is attached
+/// to it, with or without a PASID; N devices and M spaces in both directions.
 /// </summary>
 public abstract class AddressSpace : Resource
 {

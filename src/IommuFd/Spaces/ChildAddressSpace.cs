@@ -3,12 +3,13 @@ using IommuFd.Native;
 namespace IommuFd;
 
 /// <summary>
-/// A child made by software nesting (RFC v2 1.3 and flow 4.3): its mappings lead to addresses of its parent. The merged table that devices walk is kept by the
-/// library, of parts copied from the parent's (IOMMU_IOAS_COPY, so that memory is pinned once; over containers mapped again), or by a kernel that can.
+/// A child made by software nesting (RFC v2 1.3 and flow 4.3): its mappings lead to addresses of its parent. The merged table that devices walk is
+/// kept by the library, of parts copied from the parent's (IOMMU_IOAS_COPY, so that memory is pinned once; over containers mapped again), or by a
+/// kernel that can.
 /// </summary>
 /// <remarks>
-/// A mapping may lead to where the parent has nothing yet: DMA there faults until the parent maps it, as it would if the IOMMU walked both tables. Changing
-/// the parent costs a look at every mapping of its children (the proposal discourages it for that).
+/// A mapping may lead to where the parent has nothing yet: DMA there faults until the parent maps it, as it would if the IOMMU walked both tables.
+/// Changing the parent costs a look at every mapping of its children (the proposal discourages it for that).
 /// </remarks>
 public sealed class ChildAddressSpace : MappedAddressSpace
 {
@@ -43,7 +44,8 @@ public sealed class ChildAddressSpace : MappedAddressSpace
     /// <param name="parentIova">Where it leads in the parent.</param>
     /// <param name="length">Bytes.</param>
     /// <param name="access">What devices may do, where the parent allows it too.</param>
-    /// <exception cref="IommuFdException">EINVAL not aligned or not permitted, EEXIST something is mapped there, ENOMEM the locked-memory limit (containers).</exception>
+    /// <exception cref="IommuFdException">EINVAL not aligned or not permitted, EEXIST something is mapped there, ENOMEM the locked-memory limit
+    /// (containers).</exception>
     public NestedMapping Map(ulong iova, ulong parentIova, ulong length, DmaAccess access)
     {
         Enter();
@@ -286,11 +288,13 @@ public sealed class ChildAddressSpace : MappedAddressSpace
 
     private IommuFdException MapFailure(int result, NestedMapping mapping)
     {
-        Evidence[] evidence = [Evidence.Hex("iova", mapping.Iova), Evidence.Hex("parent iova", mapping.ParentIova), Evidence.Hex("length", mapping.Length)];
+        Evidence[] evidence = [Evidence.Hex("iova", mapping.Iova), Evidence.Hex("parent iova", mapping.ParentIova),
+            Evidence.Hex("length", mapping.Length)];
         ulong mask = Alignment - 1;
         return result == -Errno.EINVAL && ((mapping.Iova | mapping.ParentIova | mapping.Length) & mask) == 0 && mapping.Length != 0
             ? Failure.Because(
-                Backend.CopyCommand, result, FailureCause.IovaNotPermitted, "the IOVA lies outside the child's permitted ranges", "Choose one inside them.",
+                Backend.CopyCommand, result, FailureCause.IovaNotPermitted, "the IOVA lies outside the child's permitted ranges",
+                "Choose one inside them.",
                 [.. evidence, new Evidence("permitted", string.Join(" ", PermittedRanges))])
             : Failure.Of(Backend.CopyCommand, result, evidence);
     }

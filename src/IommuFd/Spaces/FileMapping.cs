@@ -3,8 +3,8 @@ using IommuFd.Native;
 
 namespace IommuFd;
 
-/// <summary>A part of a memfd or dma-buf that has an IOVA. The kernel keeps the memory; a dma-buf of a BAR is revoked when its device's memory decoding goes
-/// off, and has to be mapped again then.</summary>
+/// <summary>A part of a memfd or dma-buf that has an IOVA. The kernel keeps the memory; a dma-buf of a BAR is revoked when its device's memory
+/// decoding goes off, and has to be mapped again then.</summary>
 public sealed class FileMapping : Resource
 {
     private readonly IoAddressSpace _space;
@@ -46,8 +46,10 @@ public sealed partial class IoAddressSpace
     /// <param name="length">Bytes.</param>
     /// <param name="access">What devices may do.</param>
     /// <param name="iova">Where, or null to let the kernel choose.</param>
-    /// <exception cref="IommuFdException">EBADF neither a memfd nor a dma-buf, EINVAL alignment or IOVA, EEXIST something is mapped there.</exception>
-    public FileMapping MapFile(SafeHandle file, ulong start, ulong length, DmaAccess access, ulong? iova = null) => MapFile(file, null, start, length, access, iova);
+    /// <exception cref="IommuFdException">EBADF neither a memfd nor a dma-buf, EINVAL alignment or IOVA, EEXIST something is mapped
+    /// there.</exception>
+    public FileMapping MapFile(SafeHandle file, ulong start, ulong length, DmaAccess access, ulong? iova = null) =>
+        MapFile(file, null, start, length, access, iova);
 
     /// <summary>Maps a part of another device's BAR: peer-to-peer DMA. Kernel 6.19 or newer, memory decoding of the peer on.</summary>
     /// <param name="peer">The device whose BAR it is; it stays bound as long as the mapping.</param>
@@ -87,7 +89,8 @@ public sealed partial class IoAddressSpace
             {
                 Forget(mapping);
                 _ = Unmap(mapping.Iova, length);
-                throw Failure.Of(Backend.CopyCommand, result, Evidence.Hex("iova", mapping.Iova), Evidence.Hex("length", length), new Evidence("in", "a child of the space"));
+                throw Failure.Of(Backend.CopyCommand, result, Evidence.Hex("iova", mapping.Iova), Evidence.Hex("length", length),
+                    new Evidence("in", "a child of the space"));
             }
 
             return mapping;

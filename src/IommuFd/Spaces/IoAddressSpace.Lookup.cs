@@ -22,7 +22,9 @@ public sealed partial class IoAddressSpace
     /// <summary>The mapping that an IOVA lies in, for example one of a fault report; null when nothing is mapped there.</summary>
     public Mapping? FindMapping(ulong iova) => _mappings.AtIova(iova);
 
-    /// <summary>Describes a piece of this process's memory as the device sees it: a scatter list. Pieces that follow each other become one. Allocates nothing.</summary>
+    /// <summary>
+    /// Describes a piece of this process's memory as the device sees it: a scatter list. Pieces that follow each other become one. Allocates nothing.
+    /// </summary>
     /// <param name="address">The first byte.</param>
     /// <param name="length">Bytes.</param>
     /// <param name="segments">Filled.</param>
@@ -68,7 +70,9 @@ public sealed partial class IoAddressSpace
         return count;
     }
 
-    /// <summary>Maps a whole buffer at an IOVA inside an aperture, for devices that cannot form every address (32-bit DMA: 0 to 0xffffffff).</summary>
+    /// <summary>
+    /// Maps a whole buffer at an IOVA inside an aperture, for devices that cannot form every address (32-bit DMA: 0 to 0xffffffff).
+    /// </summary>
     /// <exception cref="IommuFdException">ENOSPC the aperture has no room left; else as <see cref="Map(DmaBuffer, DmaAccess)"/>.</exception>
     public Mapping MapWithin(DmaBuffer buffer, DmaAccess access, IovaRange aperture)
     {

@@ -4,7 +4,8 @@ namespace IommuFd;
 
 /// <summary>
 /// A root address space: which memory an IOVA stands for, for every device attached to it. Its page table is the kernel's, changed with
-/// <see cref="Map(DmaBuffer, DmaAccess)"/> and the disposal of the <see cref="Mapping"/>; memory is pinned and counted here. Several may live in one context.
+/// <see cref="Map(DmaBuffer, DmaAccess)"/> and the disposal of the <see cref="Mapping"/>; memory is pinned and counted here. Several may live in one
+/// context.
 /// </summary>
 /// <remarks>
 /// A root to which no device is attached, with memory at IOVAs equal to its process addresses, is the proposal's dummy root: parent of spaces that
@@ -47,7 +48,8 @@ public sealed partial class IoAddressSpace : MappedAddressSpace
     }
 
     /// <summary>Maps a whole buffer at an IOVA that the caller chooses.</summary>
-    /// <exception cref="IommuFdException">EINVAL not aligned or not permitted, EEXIST something is mapped there, ENOMEM the locked-memory limit.</exception>
+    /// <exception cref="IommuFdException">EINVAL not aligned or not permitted, EEXIST something is mapped there, ENOMEM the locked-memory
+    /// limit.</exception>
     public Mapping MapFixed(DmaBuffer buffer, DmaAccess access, ulong iova)
     {
         ArgumentNullException.ThrowIfNull(buffer);
@@ -143,7 +145,8 @@ public sealed partial class IoAddressSpace : MappedAddressSpace
                 KeepUntilDestroyed(mapping.Buffer);
             }
 
-            throw Failure.Of(Backend.CopyCommand, result, Evidence.Hex("iova", mapping.Iova), Evidence.Hex("length", mapping.Length), new Evidence("in", "a child of the space"));
+            throw Failure.Of(Backend.CopyCommand, result, Evidence.Hex("iova", mapping.Iova), Evidence.Hex("length", mapping.Length),
+                new Evidence("in", "a child of the space"));
         }
     }
 

@@ -20,7 +20,8 @@ internal sealed class IoasBackend(Ioas ioas) : IMappingBackend
     public int MapFrom(IMappingBackend source, ulong sourceIova, in SpacePiece piece)
     {
         ulong iova = piece.Iova;
-        return ioas.CopyCall(((IoasBackend)source).Ioas, sourceIova, piece.Length, (uint)piece.Access | (uint)iommufd_ioas_map_flags.IOMMU_IOAS_MAP_FIXED_IOVA, ref iova);
+        return ioas.CopyCall(((IoasBackend)source).Ioas, sourceIova, piece.Length,
+            (uint)piece.Access | (uint)iommufd_ioas_map_flags.IOMMU_IOAS_MAP_FIXED_IOVA, ref iova);
     }
 
     public int Unmap(ulong iova, ulong length) => ioas.UnmapHeld(iova, ref length);

@@ -4,7 +4,9 @@ public sealed partial class IommuContext
 {
     internal CookieTable Cookies { get; } = new();
 
-    /// <summary>Makes an empty root address space: one I/O page table, managed with map and unmap. It takes effect where a device is attached.</summary>
+    /// <summary>
+    /// Makes an empty root address space: one I/O page table, managed with map and unmap. It takes effect where a device is attached.
+    /// </summary>
     /// <exception cref="IommuFdException">No memory.</exception>
     public IoAddressSpace CreateAddressSpace()
     {
@@ -24,7 +26,8 @@ public sealed partial class IommuContext
     internal IMappingBackend CreateBackend(IMappingBackend? parent = null) => Kind switch
     {
         ContextKind.Container => new ContainerSpace(),
-        ContextKind.Rfc => new RfcBackend(this, AllocateIoasid((parent as RfcBackend)?.Ioasid ?? Native.Uapi.Rfc.IOMMU_IOASID_NO_PARENT), isChild: parent is not null),
+        ContextKind.Rfc => new RfcBackend(this, AllocateIoasid((parent as RfcBackend)?.Ioasid ?? Native.Uapi.Rfc.IOMMU_IOASID_NO_PARENT),
+            isChild: parent is not null),
         _ => new IoasBackend(AllocateIoas()),
     };
 }

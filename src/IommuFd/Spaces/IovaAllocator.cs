@@ -107,7 +107,8 @@ public sealed class IovaAllocator
     }
 
     /// <summary>One range among those that are taken, aligned to its own size where there is room, so that large pages are possible.</summary>
-    internal static bool TryChoose(IEnumerable<IovaRange> permitted, IEnumerable<(ulong Start, ulong Length)> taken, ulong length, ulong alignment, out ulong iova)
+    internal static bool TryChoose(IEnumerable<IovaRange> permitted, IEnumerable<(ulong Start, ulong Length)> taken, ulong length,
+        ulong alignment, out ulong iova)
     {
         IovaAllocator allocator = new(permitted);
         foreach ((ulong start, ulong bytes) in taken)
@@ -125,7 +126,8 @@ public sealed class IovaAllocator
         IEnumerable<IovaRange> common = [new IovaRange(0, ulong.MaxValue)];
         foreach (IReadOnlyList<IovaRange> ranges in lists.Where(static list => list.Count > 0))
         {
-            common = [.. common.SelectMany(_ => ranges, static (a, b) => new IovaRange(Math.Max(a.Start, b.Start), Math.Min(a.Last, b.Last))).Where(static r => r.Start <= r.Last)];
+            common = [.. common.SelectMany(_ => ranges, static (a, b) => new IovaRange(Math.Max(a.Start, b.Start), Math.Min(a.Last, b.Last)))
+                .Where(static r => r.Start <= r.Last)];
         }
 
         return [.. common];

@@ -40,7 +40,9 @@ public abstract class MappedAddressSpace : AddressSpace
     /// <summary>The kernel's id of the address space; 0 over containers, which have none.</summary>
     public uint Id => Backend.Id;
 
-    /// <summary>Where memory may be mapped now, ascending. Asked again after every attach and detach: each device has its own reserved ranges and width.</summary>
+    /// <summary>
+    /// Where memory may be mapped now, ascending. Asked again after every attach and detach: each device has its own reserved ranges and width.
+    /// </summary>
     public IReadOnlyList<IovaRange> PermittedRanges
     {
         get
@@ -66,14 +68,17 @@ public abstract class MappedAddressSpace : AddressSpace
 
     internal IMappingBackend Backend { get; }
 
-    /// <summary>Held while a child is changed, by its own map and unmap or because a parent changed: one for a root and everything below it.</summary>
+    /// <summary>
+    /// Held while a child is changed, by its own map and unmap or because a parent changed: one for a root and everything below it.
+    /// </summary>
     internal Lock NestingGate { get; }
 
     private protected bool HasChildren => Volatile.Read(ref _children).Length != 0;
 
     /// <summary>
-    /// Makes a child by software nesting: its mappings lead to addresses of this space. Devices walk one table in which both levels are merged; it follows when
-    /// either level changes, before the change returns. Memory stays pinned and counted once, in the root (over containers once for each group).
+    /// Makes a child by software nesting: its mappings lead to addresses of this space. Devices walk one table in which both levels are merged; it
+    /// follows when either level changes, before the change returns. Memory stays pinned and counted once, in the root (over containers once for each
+    /// group).
     /// </summary>
     /// <exception cref="IommuFdException">No memory.</exception>
     public ChildAddressSpace CreateChild()
@@ -106,7 +111,9 @@ public abstract class MappedAddressSpace : AddressSpace
     /// <summary>The first piece that meets a range, cut to it; false when nothing in the range leads to memory.</summary>
     internal abstract bool NextPiece(ulong first, ulong last, out SpacePiece piece);
 
-    /// <summary>A part of this space leads to memory from now on: children that map it follow. 0 or -errno, and then the caller takes the part back.</summary>
+    /// <summary>
+    /// A part of this space leads to memory from now on: children that map it follow. 0 or -errno, and then the caller takes the part back.
+    /// </summary>
     private protected int MappedForChildren(ulong iova, ulong length)
     {
         foreach (ChildAddressSpace child in Volatile.Read(ref _children))
@@ -207,8 +214,8 @@ public abstract class MappedAddressSpace : AddressSpace
     }
 
     /// <summary>
-    /// Makes a child by hardware nesting: a table of the program, which the IOMMU walks on top of this space's table. Whether a device's IOMMU takes the format is
-    /// found out when the device is attached.
+    /// Makes a child by hardware nesting: a table of the program, which the IOMMU walks on top of this space's table. Whether a device's IOMMU takes
+    /// the format is found out when the device is attached.
     /// </summary>
     /// <param name="table">The table; its root's address is one of this space.</param>
     /// <param name="faults">Whether devices may ask for missing pages (PRI); see <see cref="UserTableSpace.Faults"/>.</param>
@@ -219,8 +226,10 @@ public abstract class MappedAddressSpace : AddressSpace
         if (Context.Kind == ContextKind.Container)
         {
             throw Failure.Because(
-                nameof(Rfc.IOMMU_IOASID_ALLOC), Errno.EOPNOTSUPP, FailureCause.NotSupported, "a container's page table is the kernel's: legacy VFIO has no hardware nesting",
-                "Use a kernel with /dev/iommu, or a child by software nesting (CreateChild).", new Evidence("context", $"{Context.Kind}"), new Evidence("format", $"{table.Format}"));
+                nameof(Rfc.IOMMU_IOASID_ALLOC), Errno.EOPNOTSUPP, FailureCause.NotSupported,
+                "a container's page table is the kernel's: legacy VFIO has no hardware nesting",
+                "Use a kernel with /dev/iommu, or a child by software nesting (CreateChild).", new Evidence("context", $"{Context.Kind}"),
+                new Evidence("format", $"{table.Format}"));
         }
 
         Enter(); // given back by the child
@@ -260,7 +269,8 @@ public abstract class MappedAddressSpace : AddressSpace
         {
             if (!_nestBases.TryGetValue(device, out NestBase? below))
             {
-                _nestBases[device] = below = new NestBase(Context.AllocateHwptPaging(device.DeviceId, ioas, iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT));
+                _nestBases[device] = below =
+                    new NestBase(Context.AllocateHwptPaging(device.DeviceId, ioas, iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT));
             }
 
             if (withVirtualIommu)

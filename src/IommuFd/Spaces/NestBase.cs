@@ -2,7 +2,10 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd;
 
-/// <summary>What tables of the program are nested on, for one device: the parent's table in the format of its IOMMU, and where the IOMMU wants it a slice of the IOMMU.</summary>
+/// <summary>
+/// What tables of the program are nested on, for one device: the parent's table in the format of its IOMMU, and where the IOMMU wants it a slice of
+/// the IOMMU.
+/// </summary>
 internal sealed class NestBase(HwptPaging parent) : IDisposable
 {
     private VirtualDevice? _device;

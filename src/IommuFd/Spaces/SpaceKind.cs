@@ -6,7 +6,9 @@ public enum SpaceKind
     /// <summary>No parent; the kernel's table; IOVAs lead to memory. Memory is pinned and counted here.</summary>
     Root,
 
-    /// <summary>Software nesting: IOVAs lead to addresses of the parent, both levels are changed with map and unmap, devices walk one merged table.</summary>
+    /// <summary>
+    /// Software nesting: IOVAs lead to addresses of the parent, both levels are changed with map and unmap, devices walk one merged table.
+    /// </summary>
     Child,
 
     /// <summary>Hardware nesting: the program owns the page table, whose output addresses the IOMMU translates again with the parent's.</summary>

@@ -2,7 +2,9 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd;
 
-/// <summary>Formats of tables that a program manages. The numbers are those of the proposal's dialect; 1 to 3 are also iommu_hwpt_data_type.</summary>
+/// <summary>
+/// Formats of tables that a program manages. The numbers are those of the proposal's dialect; 1 to 3 are also iommu_hwpt_data_type.
+/// </summary>
 public enum UserTableFormat
 {
     /// <summary>Given as bytes in the kernel's words; nobody checks it before the kernel does.</summary>
@@ -59,13 +61,16 @@ public sealed record UserTable(UserTableFormat Format, ulong Address, int Addres
                 return ((iommu_hwpt_data_type)Raw!.Value.Type, Raw.Value.Data);
             case UserTableFormat.VtdFirstStage:
                 iommu_hwpt_vtd_s1 vtd = new() { pgtbl_addr = Address, addr_width = (uint)AddressWidth };
-                return (iommu_hwpt_data_type.IOMMU_HWPT_DATA_VTD_S1, new ReadOnlySpan<byte>(&vtd, sizeof(iommu_hwpt_vtd_s1)).ToArray()); // SAFETY: the struct is on the stack
+                // SAFETY: the struct is on the stack
+                return (iommu_hwpt_data_type.IOMMU_HWPT_DATA_VTD_S1, new ReadOnlySpan<byte>(&vtd, sizeof(iommu_hwpt_vtd_s1)).ToArray());
             case UserTableFormat.ArmContextDescriptors:
-                // A stream table entry: valid, stage 1, linear table of 2^S1CDMax descriptors; DMA without a substream uses descriptor 0; cacheable, shareable.
+                // A stream table entry: valid, stage 1, linear table of 2^S1CDMax descriptors; DMA without a substream uses descriptor 0; cacheable,
+                // shareable.
                 iommu_hwpt_arm_smmuv3 arm = default;
                 arm.ste[0] = 1 | (5 << 1) | Address | ((ulong)PasidBits << 59);
                 arm.ste[1] = (PasidBits == 0 ? 0ul : 2) | (1 << 2) | (1 << 4) | (3 << 6);
-                return (iommu_hwpt_data_type.IOMMU_HWPT_DATA_ARM_SMMUV3, new ReadOnlySpan<byte>(&arm, sizeof(iommu_hwpt_arm_smmuv3)).ToArray()); // SAFETY: as above
+                // SAFETY: as above
+                return (iommu_hwpt_data_type.IOMMU_HWPT_DATA_ARM_SMMUV3, new ReadOnlySpan<byte>(&arm, sizeof(iommu_hwpt_arm_smmuv3)).ToArray());
             default:
                 return null;
         }

@@ -20,8 +20,10 @@ public sealed partial class UserTableSpace
         {
             Context.InvalidateIoasid(new iommu_ioasid_invalidate
             {
-                ioasid = ioasid, cache = Rfc.IOMMU_CACHE_INV_TYPE_IOTLB | Rfc.IOMMU_CACHE_INV_TYPE_DEV_IOTLB, granularity = (uint)iommu_inv_granularity.IOMMU_INV_GRANU_ADDR,
-                flags = pasid is null ? 0 : Rfc.IOMMU_IOASID_INVALIDATE_VPASID, vpasid = pasid ?? 0, addr = first, granule_size = Page, nb_granules = pages,
+                ioasid = ioasid, cache = Rfc.IOMMU_CACHE_INV_TYPE_IOTLB | Rfc.IOMMU_CACHE_INV_TYPE_DEV_IOTLB,
+                granularity = (uint)iommu_inv_granularity.IOMMU_INV_GRANU_ADDR,
+                flags = pasid is null ? 0 : Rfc.IOMMU_IOASID_INVALIDATE_VPASID, vpasid = pasid ?? 0, addr = first,
+                granule_size = Page, nb_granules = pages,
             });
             return;
         }
@@ -76,7 +78,8 @@ public sealed partial class UserTableSpace
         {
             Context.InvalidateIoasid(new iommu_ioasid_invalidate
             {
-                ioasid = ioasid, cache = Rfc.IOMMU_CACHE_INV_TYPE_PASID | Rfc.IOMMU_CACHE_INV_TYPE_IOTLB, granularity = (uint)iommu_inv_granularity.IOMMU_INV_GRANU_PASID,
+                ioasid = ioasid, cache = Rfc.IOMMU_CACHE_INV_TYPE_PASID | Rfc.IOMMU_CACHE_INV_TYPE_IOTLB,
+                granularity = (uint)iommu_inv_granularity.IOMMU_INV_GRANU_PASID,
                 flags = Rfc.IOMMU_IOASID_INVALIDATE_VPASID, vpasid = pasid,
             });
             return;
@@ -84,7 +87,8 @@ public sealed partial class UserTableSpace
 
         Mainline(vtd: new iommu_hwpt_vtd_s1_invalidate { npages = ulong.MaxValue }, arm: commands =>
         {
-            commands.AddRange(Devices().Select(device => Command(0x05 | ((ulong)pasid << 12) | ((ulong)NestBase.VirtualId(device) << 32), 1))); // CMD_CFGI_CD, leaf
+            // CMD_CFGI_CD, leaf
+            commands.AddRange(Devices().Select(device => Command(0x05 | ((ulong)pasid << 12) | ((ulong)NestBase.VirtualId(device) << 32), 1)));
             commands.Add(Command(0x10, 0));
         });
     }
@@ -99,7 +103,8 @@ public sealed partial class UserTableSpace
         if (_ioasid is not null)
         {
             throw Failure.Because(
-                nameof(Rfc.IOMMU_INVALIDATE_CACHE), Errno.EOPNOTSUPP, FailureCause.NotSupported, "the proposal's kernel takes invalidations in its own words only", "Use Invalidate(address, length).");
+                nameof(Rfc.IOMMU_INVALIDATE_CACHE), Errno.EOPNOTSUPP, FailureCause.NotSupported,
+                "the proposal's kernel takes invalidations in its own words only", "Use Invalidate(address, length).");
         }
 
         foreach (HwptNested table in Tables())
@@ -121,13 +126,15 @@ public sealed partial class UserTableSpace
                 foreach (BoundDevice device in Devices())
                 {
                     _ = _parent.NestBaseFor(device, withVirtualIommu: true).VirtualIommu!.Invalidate(
-                        iommu_hwpt_invalidate_data_type.IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3, System.Runtime.InteropServices.CollectionsMarshal.AsSpan(commands));
+                        iommu_hwpt_invalidate_data_type.IOMMU_VIOMMU_INVALIDATE_DATA_ARM_SMMUV3,
+                        System.Runtime.InteropServices.CollectionsMarshal.AsSpan(commands));
                 }
 
                 break;
             default:
                 throw Failure.Because(
-                    nameof(Iommufd.IOMMU_HWPT_INVALIDATE), Errno.EOPNOTSUPP, FailureCause.NotSupported, $"how tables of the format {Table.Format} are invalidated is not known here",
+                    nameof(Iommufd.IOMMU_HWPT_INVALIDATE), Errno.EOPNOTSUPP, FailureCause.NotSupported,
+                    $"how tables of the format {Table.Format} are invalidated is not known here",
                     "Give the requests in the kernel's words: InvalidateRaw(type, entries).");
         }
     }

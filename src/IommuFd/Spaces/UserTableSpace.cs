@@ -4,12 +4,13 @@ using IommuFd.Native.Uapi;
 namespace IommuFd;
 
 /// <summary>
-/// A child made by hardware nesting (RFC v2 flows 4.4 and 4.5): the program owns its table, the IOMMU walks it and for what it puts out the parent's. What changes
-/// in the table is told with <see cref="Invalidate(ulong, ulong, uint?)"/>; a page that is missing may be asked for through <see cref="Faults"/>.
+/// A child made by hardware nesting (RFC v2 flows 4.4 and 4.5): the program owns its table, the IOMMU walks it and for what it puts out the parent's.
+/// What changes in the table is told with <see cref="Invalidate(ulong, ulong, uint?)"/>; a page that is missing may be asked for through
+/// <see cref="Faults"/>.
 /// </summary>
 /// <remarks>
-/// Whether a device's IOMMU can walk the table is found out when a device is attached, as in the proposal. On mainline each device gets a nested hardware page table
-/// of its own on the parent's; on the proposal's kernel the space is one kernel object.
+/// Whether a device's IOMMU can walk the table is found out when a device is attached, as in the proposal. On mainline each device gets a nested
+/// hardware page table of its own on the parent's; on the proposal's kernel the space is one kernel object.
 /// </remarks>
 public sealed partial class UserTableSpace : AddressSpace
 {
@@ -34,8 +35,8 @@ public sealed partial class UserTableSpace : AddressSpace
     public UserTable Table { get; }
 
     /// <summary>
-    /// The page requests of devices attached to this space, each with the device's cookie; null when the space was made without. The PASID of a request is the
-    /// device's, in a PASID table the program's to look up.
+    /// The page requests of devices attached to this space, each with the device's cookie; null when the space was made without. The PASID of a
+    /// request is the device's, in a PASID table the program's to look up.
     /// </summary>
     public PageRequestStream? Faults { get; }
 
@@ -95,13 +96,15 @@ public sealed partial class UserTableSpace : AddressSpace
         {
             throw Failure.Because(
                 "attach", Errno.EOPNOTSUPP, FailureCause.NotSupported, $"mainline takes no user-managed tables of the format {Table.Format}",
-                "BoundDevice.GetCapabilities lists the formats that the device's IOMMU takes; software nesting needs none.", new Evidence("device", $"{device.Address}"));
+                "BoundDevice.GetCapabilities lists the formats that the device's IOMMU takes; software nesting needs none.",
+                new Evidence("device", $"{device.Address}"));
         }
 
         if (pasid is not null && Table.IsPasidTable)
         {
             throw Failure.Because(
-                "attach", Errno.EINVAL, FailureCause.IncompatibleTable, "a PASID table stands under the device itself: it holds all of its PASIDs", "Attach it without a PASID.",
+                "attach", Errno.EINVAL, FailureCause.IncompatibleTable, "a PASID table stands under the device itself: it holds all of its PASIDs",
+                "Attach it without a PASID.",
                 new Evidence("device", $"{device.Address}"), new Evidence("pasid", $"{pasid}"));
         }
 
@@ -111,11 +114,14 @@ public sealed partial class UserTableSpace : AddressSpace
         }
 
         HwInfo info = Context.GetHwInfo(device.DeviceId);
-        string? reason = info.Type != wanted ? $"the device's IOMMU does not walk tables of the format {Table.Format}" : HardwareFacts.WhyNoNesting(info);
+        string? reason = info.Type != wanted
+            ? $"the device's IOMMU does not walk tables of the format {Table.Format}"
+            : HardwareFacts.WhyNoNesting(info);
         if (reason is not null)
         {
             throw Failure.Because(
-                "attach", Errno.EINVAL, FailureCause.IncompatibleTable, reason, "BoundDevice.GetCapabilities lists the formats that it takes; software nesting needs none.",
+                "attach", Errno.EINVAL, FailureCause.IncompatibleTable, reason,
+                "BoundDevice.GetCapabilities lists the formats that it takes; software nesting needs none.",
                 [new Evidence("device", $"{device.Address}"), new Evidence("out_data_type", $"{info.Type}"), .. HardwareFacts.Evidence(info)]);
         }
     }

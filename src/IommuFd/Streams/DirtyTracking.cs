@@ -82,7 +82,8 @@ public sealed class DirtyTracking : Resource
     /// <param name="within">What to look at.</param>
     /// <param name="interval">How long to wait between two looks.</param>
     /// <param name="cancellation">Ends the stream.</param>
-    public async IAsyncEnumerable<IovaRange> WatchAsync(IovaRange within, TimeSpan interval, [EnumeratorCancellation] CancellationToken cancellation = default)
+    public async IAsyncEnumerable<IovaRange> WatchAsync(IovaRange within, TimeSpan interval,
+        [EnumeratorCancellation] CancellationToken cancellation = default)
     {
         using PeriodicTimer timer = new(interval);
         List<IovaRange> ranges = [];

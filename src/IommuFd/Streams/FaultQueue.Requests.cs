@@ -23,7 +23,8 @@ public sealed partial class FaultQueue : IPageResponder
             {
                 _ = _open.Remove(record.cookie);
                 uint? pasid = (record.flags & (uint)iommu_hwpt_pgfault_flags.IOMMU_PGFAULT_FLAGS_PASID_VALID) != 0 ? record.pasid : null;
-                ready.Enqueue(new PageRequest(this, record.cookie, Context.Cookies.CookieOf(record.dev_id), record.dev_id, pasid, record.grpid, pages));
+                ready.Enqueue(new PageRequest(this, record.cookie, Context.Cookies.CookieOf(record.dev_id), record.dev_id,
+                    pasid, record.grpid, pages));
             }
         }
     }

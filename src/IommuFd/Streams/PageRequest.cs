@@ -9,15 +9,16 @@ namespace IommuFd;
 public readonly record struct FaultingPage(ulong Address, iommu_hwpt_pgfault_perm Access, uint Length);
 
 /// <summary>
-/// A group of page requests that one response answers. The device waits for it, so it cannot be forgotten: a request that is disposed or lost without an
-/// answer is answered with "invalid".
+/// A group of page requests that one response answers. The device waits for it, so it cannot be forgotten: a request that is disposed or lost without
+/// an answer is answered with "invalid".
 /// </summary>
 public sealed class PageRequest : IDisposable
 {
     private readonly IPageResponder _responder;
     private int _answered;
 
-    internal PageRequest(IPageResponder responder, uint kernelId, ulong? cookie, uint deviceId, uint? pasid, uint group, IReadOnlyList<FaultingPage> pages)
+    internal PageRequest(IPageResponder responder, uint kernelId, ulong? cookie, uint deviceId, uint? pasid, uint group,
+        IReadOnlyList<FaultingPage> pages)
     {
         _responder = responder;
         KernelId = kernelId;

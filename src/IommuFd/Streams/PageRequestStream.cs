@@ -3,7 +3,9 @@ using System.Runtime.CompilerServices;
 
 namespace IommuFd;
 
-/// <summary>The page requests of devices, as they come: of one address space (<see cref="UserTableSpace.Faults"/>), or of one fault queue of the kernel.</summary>
+/// <summary>
+/// The page requests of devices, as they come: of one address space (<see cref="UserTableSpace.Faults"/>), or of one fault queue of the kernel.
+/// </summary>
 public abstract class PageRequestStream : Resource
 {
     private readonly Lock _requestGate = new();

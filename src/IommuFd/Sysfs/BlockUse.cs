@@ -17,7 +17,8 @@ internal static class BlockUse
             }
             else if (directory.EndsWith("/nvme", StringComparison.Ordinal))
             {
-                foreach (string name in sysfs.Entries(directory).SelectMany(controller => sysfs.Entries($"{directory}/{controller}")).Where(IsNamespace))
+                foreach (string name in sysfs.Entries(directory)
+                    .SelectMany(controller => sysfs.Entries($"{directory}/{controller}")).Where(IsNamespace))
                 {
                     // With native multipath the disk nvme0n1 sits in the subsystem and the controller shows the path nvme0c0n1.
                     int path = name.IndexOf('c', StringComparison.Ordinal), space = name.LastIndexOf('n');
@@ -72,7 +73,8 @@ internal static class BlockUse
         {
             string[] fields = line.Split(' ');
             int dash = Array.IndexOf(fields, "-");
-            if (fields.Length > 5 && (paths.TryGetValue(fields[2], out string? name) || (dash > 0 && dash + 2 < fields.Length && paths.TryGetValue(fields[dash + 2], out name))))
+            if (fields.Length > 5 && (paths.TryGetValue(fields[2], out string? name)
+                || (dash > 0 && dash + 2 < fields.Length && paths.TryGetValue(fields[dash + 2], out name))))
             {
                 uses.Add(new HostUse(HostUseKind.Mount, name, fields[4].Replace("\\040", " ", StringComparison.Ordinal)));
             }

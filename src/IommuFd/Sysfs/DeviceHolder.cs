@@ -13,7 +13,8 @@ public sealed record DeviceHolder(int ProcessId, string Command, string Node)
     public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{Command} (pid {ProcessId})");
 
     /// <summary>
-    /// Who has one of <paramref name="nodes"/> open, by /proc. Only root sees every process; <paramref name="complete"/> says whether all could be looked at.
+    /// Who has one of <paramref name="nodes"/> open, by /proc. Only root sees every process; <paramref name="complete"/> says whether all could be
+    /// looked at.
     /// </summary>
     public static IReadOnlyList<DeviceHolder> Of(ISysfs sysfs, IReadOnlyCollection<string> nodes, out bool complete)
     {

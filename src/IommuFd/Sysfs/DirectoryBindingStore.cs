@@ -4,8 +4,9 @@ using IommuFd.Native;
 namespace IommuFd.Sysfs;
 
 /// <summary>
-/// A store in a directory (the command uses <see cref="DefaultDirectory"/>, which a reboot empties as it empties the bindings): one file per remembered function, a
-/// file <c>transaction</c> while a change is under way, and a lock that dies with its process. Files are written whole and renamed into place.
+/// A store in a directory (the command uses <see cref="DefaultDirectory"/>, which a reboot empties as it empties the bindings): one file per
+/// remembered function, a file <c>transaction</c> while a change is under way, and a lock that dies with its process. Files are written whole and
+/// renamed into place.
 /// </summary>
 /// <param name="directory">The directory; made when first written to.</param>
 public sealed class DirectoryBindingStore(string directory) : IBindingStore, IDisposable

@@ -19,15 +19,16 @@ public enum DriverFailureStage
 /// <param name="Address">The function at which it failed.</param>
 /// <param name="Stage">Where.</param>
 /// <param name="Write">The write that failed; default for the other stages.</param>
-/// <param name="Errno">The error number, positive; <see cref="Native.Errno.ETIMEDOUT"/> for a write that did not return, 0 for <see cref="DriverFailureStage.Verify"/>.</param>
+/// <param name="Errno">The error number, positive; <see cref="Native.Errno.ETIMEDOUT"/> for a write that did not return, 0 for
+/// <see cref="DriverFailureStage.Verify"/>.</param>
 /// <param name="Found">Driver and override as found when it failed.</param>
 /// <param name="NotRestored">Functions that could not be put back; empty when the machine is as it was.</param>
 public sealed record DriverFailure(
     PciAddress Address, DriverFailureStage Stage, SysfsWrite Write, int Errno, OriginalBinding Found, IReadOnlyList<PciAddress> NotRestored);
 
 /// <summary>
-/// Changes the drivers of several functions as one transaction: all or none. Only <c>driver_override</c> is used, never <c>new_id</c>, which would also take every other
-/// device of the same model.
+/// Changes the drivers of several functions as one transaction: all or none. Only <c>driver_override</c> is used, never <c>new_id</c>, which would
+/// also take every other device of the same model.
 /// </summary>
 public sealed class DriverBinder
 {
@@ -39,8 +40,8 @@ public sealed class DriverBinder
     /// <param name="sysfs">The host's files.</param>
     /// <param name="store">Where the state before a change is kept.</param>
     /// <param name="write">
-    /// Does one write and returns 0 or -errno; null is <see cref="ISysfs.WriteText"/>. A caller that must not wait for a driver that never returns from unbind gives a
-    /// write with a timeout, which answers -ETIMEDOUT.
+    /// Does one write and returns 0 or -errno; null is <see cref="ISysfs.WriteText"/>. A caller that must not wait for a driver that never returns
+    /// from unbind gives a write with a timeout, which answers -ETIMEDOUT.
     /// </param>
     public DriverBinder(ISysfs sysfs, IBindingStore store, Func<SysfsWrite, int>? write = null)
     {
@@ -56,8 +57,8 @@ public sealed class DriverBinder
             : DriverPlan.Make(_sysfs, address, driver, driver))];
 
     /// <summary>
-    /// Plans giving functions back to the drivers they had; where nothing is remembered the kernel chooses. An override that was there before stays only when
-    /// it names that driver: one for VFIO would keep the host's driver away.
+    /// Plans giving functions back to the drivers they had; where nothing is remembered the kernel chooses. An override that was there before stays
+    /// only when it names that driver: one for VFIO would keep the host's driver away.
     /// </summary>
     public IReadOnlyList<DriverPlan> PlanReturn(IEnumerable<PciAddress> functions) =>
         [.. functions.Select(address => _store.Recall(address) is { } original
@@ -88,12 +89,15 @@ public sealed class DriverBinder
         {
             if (CarryOut(plan) is { } failure)
             {
-                return failure with { NotRestored = failure.Errno == Errno.ETIMEDOUT ? Abandon(plan, changing) : Restore([.. changing.Select(static each => each.Before)]) };
+                return failure with { NotRestored = failure.Errno == Errno.ETIMEDOUT
+                    ? Abandon(plan, changing)
+                    : Restore([.. changing.Select(static each => each.Before)]) };
             }
         }
 
         // A death in between must find what is needed: the journal is closed when all is remembered, and only then is anything forgotten.
-        foreach (DriverPlan plan in changing.Where(plan => DriverClaim.IsVfio(plan.Driver) && (!DriverClaim.IsVfio(plan.Before.Driver) || _store.Recall(plan.Address) is null)))
+        foreach (DriverPlan plan in changing.Where(plan => DriverClaim.IsVfio(plan.Driver)
+            && (!DriverClaim.IsVfio(plan.Before.Driver) || _store.Recall(plan.Address) is null)))
         {
             _store.Remember(plan.Before);
         }
@@ -162,8 +166,8 @@ public sealed class DriverBinder
         return failed;
     }
 
-    // A driver that has not let go holds the function's lock: any further bind or unbind would wait behind it. The function is left alone, what it had is remembered, and the
-    // others are put back.
+    // A driver that has not let go holds the function's lock: any further bind or unbind would wait behind it. The function is left alone, what it
+    // had is remembered, and the others are put back.
     private List<PciAddress> Abandon(DriverPlan stuck, List<DriverPlan> changing)
     {
         if (_store.Recall(stuck.Address) is null)

@@ -38,7 +38,9 @@ public static class DriverClaim
         _ => DriverClaimKind.HostDma,
     };
 
-    /// <summary>Whether a driver gives devices to user space through VFIO: vfio-pci, its variant drivers (mlx5_vfio_pci, ...), and those of other buses.</summary>
+    /// <summary>
+    /// Whether a driver gives devices to user space through VFIO: vfio-pci, its variant drivers (mlx5_vfio_pci, ...), and those of other buses.
+    /// </summary>
     public static bool IsVfio(string? driver) => driver is not null
         && (driver.Replace('_', '-').Contains("vfio-pci", StringComparison.Ordinal)
             || driver is "vfio-platform" or "vfio-amba" or "vfio-fsl-mc" or "vfio-cdx");

@@ -22,8 +22,8 @@ public sealed record DriverPlan(OriginalBinding Before, string? Driver, string? 
     public PciAddress Address => Before.Address;
 
     /// <summary>
-    /// Plans the way to <paramref name="driver"/> from where the function is now. The override comes first: once it is written no other driver can take the
-    /// function in the moment in which it has none. Nothing is written.
+    /// Plans the way to <paramref name="driver"/> from where the function is now. The override comes first: once it is written no other driver can
+    /// take the function in the moment in which it has none. Nothing is written.
     /// </summary>
     /// <param name="sysfs">The host's files.</param>
     /// <param name="address">The function.</param>

@@ -66,14 +66,16 @@ public sealed record HostUse(HostUseKind Kind, string Name, string Detail)
             foreach (string card in sysfs.Entries(directory).Where(static card => card.StartsWith("card", StringComparison.Ordinal)))
             {
                 uses.AddRange(sysfs.Entries($"{directory}/{card}")
-                    .Where(connector => connector.StartsWith(card + "-", StringComparison.Ordinal) && sysfs.Attribute($"{directory}/{card}/{connector}/status") == "connected")
+                    .Where(connector => connector.StartsWith(card + "-", StringComparison.Ordinal)
+                        && sysfs.Attribute($"{directory}/{card}/{connector}/status") == "connected")
                     .Select(static connector => new HostUse(HostUseKind.Display, connector, "")));
             }
         }
 
         foreach (string directory in found.Where(static directory => directory.EndsWith("/input", StringComparison.Ordinal)))
         {
-            uses.AddRange(sysfs.Entries(directory).Select(input => new HostUse(HostUseKind.Input, sysfs.Attribute($"{directory}/{input}/name") ?? input, "")));
+            uses.AddRange(sysfs.Entries(directory)
+                .Select(input => new HostUse(HostUseKind.Input, sysfs.Attribute($"{directory}/{input}/name") ?? input, "")));
         }
 
         Framebuffer(sysfs, address, uses);
@@ -117,7 +119,8 @@ public sealed record HostUse(HostUseKind Kind, string Name, string Detail)
             {
                 // A bridge or bond that the interface belongs to has the routes in its stead.
                 string? master = sysfs.LinkName($"{directory}/{name}/master");
-                string[]? route = routes.Select(static line => line.Split('\t')).FirstOrDefault(fields => fields.Length > 1 && (fields[0] == name || fields[0] == master));
+                string[]? route = routes.Select(static line => line.Split('\t')).FirstOrDefault(fields => fields.Length > 1
+                    && (fields[0] == name || fields[0] == master));
                 if (route is not null)
                 {
                     uses.Add(new HostUse(HostUseKind.Route, name, route[1] == "00000000" ? "everywhere (the default route)" : Dotted(route[1])));

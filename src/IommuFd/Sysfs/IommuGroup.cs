@@ -6,7 +6,8 @@ namespace IommuFd.Sysfs;
 /// <summary>A range of IOVAs that the platform keeps for itself, as <c>reserved_regions</c> of a group says.</summary>
 /// <param name="First">The first address.</param>
 /// <param name="Last">The last address, inclusive.</param>
-/// <param name="Type">The kernel's word: <c>direct</c> (RMRR: identity mapped, blocks assignment), <c>direct-relaxable</c>, <c>reserved</c>, <c>msi</c>.</param>
+/// <param name="Type">The kernel's word: <c>direct</c> (RMRR: identity mapped, blocks assignment), <c>direct-relaxable</c>, <c>reserved</c>,
+/// <c>msi</c>.</param>
 public readonly record struct ReservedRegion(ulong First, ulong Last, string Type)
 {
     internal static IReadOnlyList<ReservedRegion> Read(ISysfs sysfs, string path)
@@ -37,7 +38,9 @@ public sealed record IommuGroup
     /// <summary>Members on other buses (platform, mdev), by name.</summary>
     public IReadOnlyList<string> OtherMembers { get; init; } = [];
 
-    /// <summary>The type of the default domain: <c>DMA</c>, <c>DMA-FQ</c>, <c>identity</c>, <c>blocked</c>, <c>auto</c>; null when not said.</summary>
+    /// <summary>
+    /// The type of the default domain: <c>DMA</c>, <c>DMA-FQ</c>, <c>identity</c>, <c>blocked</c>, <c>auto</c>; null when not said.
+    /// </summary>
     public string? DomainType { get; init; }
 
     /// <summary>IOVAs that the platform keeps.</summary>

@@ -13,15 +13,18 @@ public readonly record struct PciCapability(ushort Id, int Offset, bool IsExtend
     public string Name => IsExtended
         ? Id switch
         {
-            0x01 => "AER", 0x02 => "VC", 0x03 => "Serial Number", 0x04 => "Power Budgeting", 0x0b => "VSEC", 0x0d => "ACS", 0x0e => "ARI", 0x0f => "ATS",
-            0x10 => "SR-IOV", 0x12 => "Multicast", 0x13 => "PRI", 0x15 => "Resizable BAR", 0x16 => "DPA", 0x17 => "TPH", 0x18 => "LTR", 0x19 => "Secondary PCIe",
+            0x01 => "AER", 0x02 => "VC", 0x03 => "Serial Number", 0x04 => "Power Budgeting", 0x0b => "VSEC", 0x0d => "ACS",
+            0x0e => "ARI", 0x0f => "ATS",
+            0x10 => "SR-IOV", 0x12 => "Multicast", 0x13 => "PRI", 0x15 => "Resizable BAR", 0x16 => "DPA", 0x17 => "TPH", 0x18 => "LTR",
+            0x19 => "Secondary PCIe",
             0x1b => "PASID", 0x1d => "DPC", 0x1e => "L1 PM Substates", 0x1f => "PTM", 0x23 => "DVSEC", 0x25 => "Data Link Feature", 0x26 => "16 GT/s",
             0x27 => "Lane Margining", 0x2a => "32 GT/s", 0x2e => "DOE",
             _ => $"extended 0x{Id:x}",
         }
         : Id switch
         {
-            0x01 => "Power Management", 0x03 => "VPD", 0x04 => "Slot Id", 0x05 => "MSI", 0x07 => "PCI-X", 0x08 => "HyperTransport", 0x09 => "Vendor Specific", 0x0a => "Debug Port",
+            0x01 => "Power Management", 0x03 => "VPD", 0x04 => "Slot Id", 0x05 => "MSI", 0x07 => "PCI-X", 0x08 => "HyperTransport",
+            0x09 => "Vendor Specific", 0x0a => "Debug Port",
             0x0d => "Bridge Subsystem", 0x10 => "PCI Express", 0x11 => "MSI-X", 0x12 => "SATA", 0x13 => "AF", 0x14 => "Enhanced Allocation",
             _ => $"0x{Id:x}",
         };

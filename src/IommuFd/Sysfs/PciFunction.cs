@@ -27,7 +27,8 @@ public sealed record PciFunction
     public string? VfioDevice { get; init; }
 
     /// <summary>
-    /// Whether <see cref="VfioDevice"/> has a character device. It has none on a kernel built without CONFIG_VFIO_DEVICE_CDEV, though the sysfs directory exists.
+    /// Whether <see cref="VfioDevice"/> has a character device. It has none on a kernel built without CONFIG_VFIO_DEVICE_CDEV, though the sysfs
+    /// directory exists.
     /// </summary>
     public bool HasDeviceNode { get; init; }
 

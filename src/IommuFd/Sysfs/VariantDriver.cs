@@ -4,8 +4,9 @@ using IommuFd.Native;
 namespace IommuFd.Sysfs;
 
 /// <summary>
-/// VFIO drivers for particular devices (mlx5_vfio_pci, ...), which add migration and the like to vfio-pci. A module announces them by an alias <c>vfio_pci:</c> followed by
-/// what stands behind <c>pci:</c> in a function's own alias (Documentation/driver-api/vfio-pci-device-specific-driver-acceptance.rst).
+/// VFIO drivers for particular devices (mlx5_vfio_pci, ...), which add migration and the like to vfio-pci. A module announces them by an alias
+/// <c>vfio_pci:</c> followed by what stands behind <c>pci:</c> in a function's own alias
+/// (Documentation/driver-api/vfio-pci-device-specific-driver-acceptance.rst).
 /// </summary>
 public static class VariantDriver
 {
@@ -13,7 +14,8 @@ public static class VariantDriver
     public static string? Find(ISysfs sysfs, PciFunction function)
     {
         if (function.ModuleAlias is not { } alias || !alias.StartsWith("pci:", StringComparison.Ordinal)
-            || sysfs.Attribute("/proc/sys/kernel/osrelease") is not { } release || sysfs.ReadText($"/lib/modules/{release}/modules.alias", out string text) < 0)
+            || sysfs.Attribute("/proc/sys/kernel/osrelease") is not { } release
+            || sysfs.ReadText($"/lib/modules/{release}/modules.alias", out string text) < 0)
         {
             return null;
         }

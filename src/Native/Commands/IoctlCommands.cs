@@ -29,7 +29,8 @@ public static partial class IoctlCommands
     public static bool TryFind(IoctlDialect dialect, IoctlFile file, uint request, out IoctlCommand command)
         => Index.ByRequest.TryGetValue((dialect, file, request), out command);
 
-    private static IoctlCommand Pointer<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicFields | DynamicallyAccessedMemberTypes.NonPublicFields)] T>(
+    private static IoctlCommand Pointer<[DynamicallyAccessedMembers(DynamicallyAccessedMemberTypes.PublicFields
+        | DynamicallyAccessedMemberTypes.NonPublicFields)] T>(
         string name, uint request, IoctlFile file, KernelVersion? since, uint minimumSize = 0)
         where T : unmanaged
     {

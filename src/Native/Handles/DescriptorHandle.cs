@@ -148,7 +148,9 @@ public abstract unsafe class DescriptorHandle : SafeHandle
         }
     }
 
-    /// <summary>poll(2) of this descriptor alone: the events that happened (<see cref="Libc.POLLIN"/> and its kin), 0 after the timeout, or -errno.</summary>
+    /// <summary>
+    /// poll(2) of this descriptor alone: the events that happened (<see cref="Libc.POLLIN"/> and its kin), 0 after the timeout, or -errno.
+    /// </summary>
     /// <param name="events">What to wait for.</param>
     /// <param name="timeoutMilliseconds">-1 waits for ever.</param>
     public int Poll(short events, int timeoutMilliseconds)

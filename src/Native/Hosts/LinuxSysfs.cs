@@ -168,7 +168,8 @@ public sealed unsafe class LinuxSysfs : ISysfs
             0x2000 => PathKind.CharacterDevice,
             _ => PathKind.Other,
         };
-        status = new PathStatus(kind, (uint)buffer.Mode & 0xfffu, buffer.UserId, buffer.GroupId, ((ulong)buffer.DeviceMajor << 8) | buffer.DeviceMinor);
+        status = new PathStatus(kind, (uint)buffer.Mode & 0xfffu, buffer.UserId, buffer.GroupId,
+            ((ulong)buffer.DeviceMajor << 8) | buffer.DeviceMinor);
         return 0;
     }
 }

@@ -2,12 +2,15 @@ using System.Runtime.InteropServices;
 
 namespace IommuFd.Native;
 
-/// <summary>The C library calls behind <see cref="LinuxKernel"/>. A call that returns a descriptor returns int, never a SafeHandle: see docs/architecture.md.</summary>
+/// <summary>
+/// The C library calls behind <see cref="LinuxKernel"/>. A call that returns a descriptor returns int, never a SafeHandle: see docs/architecture.md.
+/// </summary>
 public static unsafe partial class Libc
 {
     private const string Name = "libc";
 
-    // ioctl, open, fcntl, mremap and syscall are variadic in C. On the supported Linux ABIs an integer argument travels in the same register either way.
+    // ioctl, open, fcntl, mremap and syscall are variadic in C. On the supported Linux ABIs an integer argument travels in the same register either
+    // way.
     [LibraryImport(Name, EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     internal static partial int Open(string path, int flags, int mode);
 

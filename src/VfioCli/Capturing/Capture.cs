@@ -5,26 +5,33 @@ using IommuFd.Sysfs;
 namespace VfioCli.Capturing;
 
 /// <summary>
-/// Takes the files that this command reads into a tar. Attributes are taken by name: reading others can hang (vpd), has effects (rom, resourceN) or says nothing.
+/// Takes the files that this command reads into a tar. Attributes are taken by name: reading others can hang (vpd), has effects (rom, resourceN) or
+/// says nothing.
 /// </summary>
 internal sealed class Capture
 {
     private static readonly string[] s_attributes =
     [
-        "ari_enabled", "boot_vga", "class", "config", "current_link_speed", "current_link_width", "d3cold_allowed", "device", "dma_mask_bits", "driver_override", "enable",
-        "irq", "local_cpulist", "max_link_speed", "max_link_width", "modalias", "msi_bus", "numa_node", "power_state", "reset_method", "resource", "revision",
-        "sriov_drivers_autoprobe", "sriov_numvfs", "sriov_offset", "sriov_stride", "sriov_totalvfs", "sriov_vf_device", "subsystem_device", "subsystem_vendor", "uevent", "vendor",
+        "ari_enabled", "boot_vga", "class", "config", "current_link_speed", "current_link_width", "d3cold_allowed", "device", "dma_mask_bits",
+        "driver_override", "enable",
+        "irq", "local_cpulist", "max_link_speed", "max_link_width", "modalias", "msi_bus", "numa_node", "power_state",
+        "reset_method", "resource", "revision",
+        "sriov_drivers_autoprobe", "sriov_numvfs", "sriov_offset", "sriov_stride", "sriov_totalvfs", "sriov_vf_device", "subsystem_device",
+        "subsystem_vendor", "uevent", "vendor",
     ];
 
     private static readonly string[] s_below =
     [
-        "address", "available_instances", "cap", "dev", "device_api", "ecap", "enabled", "features", "flags", "name", "operstate", "partition", "size", "state", "status", "transport", "type", "version", "description",
+        "address", "available_instances", "cap", "dev", "device_api", "ecap", "enabled", "features", "flags", "name", "operstate", "partition",
+        "size", "state", "status", "transport", "type", "version", "description",
     ];
 
     private static readonly string[] s_single =
     [
-        "/proc/cmdline", "/proc/config.gz", "/proc/cpuinfo", "/proc/interrupts", "/proc/iomem", "/proc/meminfo", "/proc/modules", "/proc/net/route", "/proc/self/mountinfo", "/proc/swaps",
-        "/proc/sys/kernel/osrelease", "/proc/version", "/proc/1/cgroup", "/etc/os-release", "/etc/passwd", "/etc/group", "/sys/fs/selinux/enforce", "/sys/kernel/security/lockdown", "/sys/kernel/security/lsm",
+        "/proc/cmdline", "/proc/config.gz", "/proc/cpuinfo", "/proc/interrupts", "/proc/iomem", "/proc/meminfo", "/proc/modules", "/proc/net/route",
+        "/proc/self/mountinfo", "/proc/swaps",
+        "/proc/sys/kernel/osrelease", "/proc/version", "/proc/1/cgroup", "/etc/os-release", "/etc/passwd", "/etc/group", "/sys/fs/selinux/enforce",
+        "/sys/kernel/security/lockdown", "/sys/kernel/security/lsm",
     ];
 
     private readonly IHost _host;
@@ -123,7 +130,8 @@ internal sealed class Capture
             }
         }
 
-        foreach (string table in Sysfs.Entries("/sys/firmware/acpi/tables").Where(static table => table is "DMAR" or "IVRS" or "IORT" or "VIOT" or "RIMT"))
+        foreach (string table in Sysfs.Entries("/sys/firmware/acpi/tables")
+            .Where(static table => table is "DMAR" or "IVRS" or "IORT" or "VIOT" or "RIMT"))
         {
             File("/sys/firmware/acpi/tables/" + table, emptyIfUnreadable: true);
         }
@@ -138,7 +146,8 @@ internal sealed class Capture
 
     private void Nodes()
     {
-        foreach (string node in (IEnumerable<string>)["/dev/iommu", .. Sysfs.Entries("/dev/vfio").Select(static name => "/dev/vfio/" + name), .. Sysfs.Entries("/dev/vfio/devices").Select(static name => "/dev/vfio/devices/" + name)])
+        foreach (string node in (IEnumerable<string>)["/dev/iommu", .. Sysfs.Entries("/dev/vfio").Select(static name => "/dev/vfio/" + name),
+            .. Sysfs.Entries("/dev/vfio/devices").Select(static name => "/dev/vfio/devices/" + name)])
         {
             if (Sysfs.Status(node, out PathStatus status) < 0 || status.Kind == PathKind.Directory || !_taken.Add(node))
             {
@@ -175,8 +184,10 @@ internal sealed class Capture
             {
                 Link($"{path}/{entry}");
             }
-            else if (entry is "vfio-dev" or "net" or "block" or "drm" or "nvme" or "mdev_supported_types" || entry.StartsWith("ata", StringComparison.Ordinal)
-                || entry.StartsWith("host", StringComparison.Ordinal) || entry.StartsWith("usb", StringComparison.Ordinal) || entry.StartsWith("virtio", StringComparison.Ordinal))
+            else if (entry is "vfio-dev" or "net" or "block" or "drm" or "nvme" or "mdev_supported_types"
+                || entry.StartsWith("ata", StringComparison.Ordinal)
+                || entry.StartsWith("host", StringComparison.Ordinal) || entry.StartsWith("usb", StringComparison.Ordinal)
+                || entry.StartsWith("virtio", StringComparison.Ordinal))
             {
                 Directory($"{path}/{entry}");
                 Below($"{path}/{entry}", 8);
@@ -241,7 +252,8 @@ internal sealed class Capture
             return;
         }
 
-        _tar.WriteEntry(new PaxTarEntry(TarEntryType.RegularFile, path[1..]) { Mode = (UnixFileMode)0x1a4, DataStream = new MemoryStream(_mask ? Masking.Apply(path, bytes) : bytes) });
+        _tar.WriteEntry(new PaxTarEntry(TarEntryType.RegularFile, path[1..]) { Mode = (UnixFileMode)0x1a4,
+            DataStream = new MemoryStream(_mask ? Masking.Apply(path, bytes) : bytes) });
     }
 
     private static string Absolute(string directory, string target)

@@ -46,12 +46,16 @@ internal static partial class Masking
     }
 
     private static string CommandLine(string text) => string.Join(' ', text.TrimEnd('\n').Split(' ').Select(static word =>
-        Relevant().IsMatch(word) ? word : word.Contains('=', StringComparison.Ordinal) ? word[..(word.IndexOf('=', StringComparison.Ordinal) + 1)] + "xxx" : word)) + "\n";
+        Relevant().IsMatch(word)
+            ? word
+            : word.Contains('=', StringComparison.Ordinal) ? word[..(word.IndexOf('=', StringComparison.Ordinal) + 1)] + "xxx"
+            : word)) + "\n";
 
     private static string SystemAccountsOnly(string text) => string.Join('\n', text.Split('\n').Where(static line =>
         line.Split(':') is { Length: > 2 } fields && (!uint.TryParse(fields[2], out uint id) || id < 1000 || id > 60000))) + "\n";
 
-    [GeneratedRegex("iommu|vfio|pci|smmu|efi|video|hugepages|swiotlb|amd|intel|module_blacklist|modprobe", RegexOptions.CultureInvariant | RegexOptions.IgnoreCase)]
+    [GeneratedRegex("iommu|vfio|pci|smmu|efi|video|hugepages|swiotlb|amd|intel|module_blacklist|modprobe",
+        RegexOptions.CultureInvariant | RegexOptions.IgnoreCase)]
     private static partial Regex Relevant();
 
     [GeneratedRegex("(/home/|/run/user/|/media/)[^/ ]+", RegexOptions.CultureInvariant)]

@@ -3,7 +3,9 @@ using IommuFd.Sysfs;
 
 namespace VfioCli.CommandLine;
 
-/// <summary>Completion: the scripts ask <c>vfio __complete WORDS</c> and offer its lines, so that they know every verb, option and function.</summary>
+/// <summary>
+/// Completion: the scripts ask <c>vfio __complete WORDS</c> and offer its lines, so that they know every verb, option and function.
+/// </summary>
 internal static class Completion
 {
     /// <summary>The hidden verb of the scripts.</summary>
@@ -57,7 +59,8 @@ internal static class Completion
 
         VerbDescription? verb = at < words.Length ? VerbDescription.All.FirstOrDefault(each => each.Name == words[at]) : null;
         string last = words.Length > 0 ? words[^1] : "";
-        OptionDescription? open = (verb ?? VerbDescription.All[0]).Options.FirstOrDefault(option => option.Value is not null && last == "--" + option.Name);
+        OptionDescription? open = (verb ?? VerbDescription.All[0]).Options.FirstOrDefault(option => option.Value is not null
+            && last == "--" + option.Name);
         if (open is not null)
         {
             return open.Name switch
@@ -75,7 +78,8 @@ internal static class Completion
             return [.. VerbDescription.All.Select(static each => each.Name), "help", "--host", "--json", "--version"];
         }
 
-        IEnumerable<string> options = verb.Options.Select(static option => "--" + option.Name).Append("--help").Where(option => !words.Contains(option));
+        IEnumerable<string> options = verb.Options.Select(static option => "--" + option.Name).Append("--help")
+            .Where(option => !words.Contains(option));
         IEnumerable<string> values = verb.Name switch
         {
             "completion" => ["bash", "zsh", "fish"],

@@ -14,12 +14,15 @@ internal static class ManualPage
         _ = text.Append(CultureInfo.InvariantCulture, $".TH VFIO 1 \"\" \"{VerbParser.Version}\" \"User Commands\"\n");
         Section("NAME", "vfio \\- see, explain, bind and attach devices for passthrough");
         Section("SYNOPSIS", ".B vfio\n.I verb\n[\n.I options\n] [\n.I arguments\n]");
-        Section("DESCRIPTION", "Works on the real /dev/iommu and VFIO of this machine, on a simulated machine, or on a capture of another one; the same verbs, the same errors. "
-            + "Addresses of PCI functions are written 0000:00:04.0 or 00:04.0. Numbers are decimal or 0x hexadecimal, with K, M, G or T for powers of 1024.");
+        Section("DESCRIPTION",
+            "Works on the real /dev/iommu and VFIO of this machine, on a simulated machine, or on a capture of another one; the same verbs,"
+            + " the same errors. Addresses of PCI functions are written 0000:00:04.0 or 00:04.0."
+            + " Numbers are decimal or 0x hexadecimal, with K, M, G or T for powers of 1024.");
         _ = text.Append(".SH VERBS\n");
         foreach (VerbDescription verb in VerbDescription.All)
         {
-            _ = text.Append(CultureInfo.InvariantCulture, $".SS vfio {Escape(verb.Name)} {Escape(string.Join(' ', verb.Values.Select(static value => value.Required ? value.Name : $"[{value.Name}]")))}\n{Escape(verb.Help)}\n");
+            _ = text.Append(CultureInfo.InvariantCulture,
+                $".SS vfio {Escape(verb.Name)} {Escape(string.Join(' ', verb.Values.Select(Word)))}\n{Escape(verb.Help)}\n");
             foreach ((string name, string help, _) in verb.Values)
             {
                 _ = text.Append(CultureInfo.InvariantCulture, $".TP\n.I {Escape(name)}\n{Escape(help)}\n");
@@ -32,7 +35,9 @@ internal static class ManualPage
 
             foreach (var example in verb.Examples)
             {
-                _ = text.Append(CultureInfo.InvariantCulture, $".PP\n{Escape(example.HelpText)}:\n.PP\n.RS\n.EX\nvfio {Escape(Parser.Default.FormatCommandLine(example.Sample, static settings => settings.SkipDefault = true))}\n.EE\n.RE\n");
+                _ = text.Append(CultureInfo.InvariantCulture,
+                    $".PP\n{Escape(example.HelpText)}:\n.PP\n.RS\n.EX\nvfio"
+                        + $" {Escape(Parser.Default.FormatCommandLine(example.Sample, static settings => settings.SkipDefault = true))}\n.EE\n.RE\n");
             }
         }
 
@@ -48,16 +53,21 @@ internal static class ManualPage
             _ = text.Append(CultureInfo.InvariantCulture, $".TP\n.B {code}\n{Escape(meaning)}\n");
         }
 
-        _ = text.Append(".SH ENVIRONMENT\n.TP\n.B VFIO_HOST\nauto, kernel, sim or the path of a capture, when \\-\\-host is not given.\n.TP\n.B NO_COLOR\nNo colours when set.\n"
+        _ = text.Append(".SH ENVIRONMENT\n.TP\n.B VFIO_HOST\nauto, kernel, sim or the path of a capture, when \\-\\-host is not given.\n"
+            + ".TP\n.B NO_COLOR\nNo colours when set.\n"
             + ".TP\n.B VFIO_DEBUG\nAdds the details of a fault of this program.\n"
             + ".SH FILES\n.TP\n.I /run/vfio\nThe journal of driver changes, and the drivers that functions had.\n"
             + ".TP\n.I /etc/vfio/devices.d\nWhat is bound at every boot.\n.TP\n.I /etc/vfio/mdev.d\nDefined mediated devices.\n");
         return text.ToString();
 
+        static string Word((string Name, string Help, bool Required) value) => value.Required ? value.Name : $"[{value.Name}]";
+
         void Section(string name, string body) => text.Append(CultureInfo.InvariantCulture, $".SH {name}\n{body}\n");
 
         void Option(OptionDescription option) => text.Append(
-            CultureInfo.InvariantCulture, $".TP\n.B \\-\\-{Escape(option.Name)}{(option.Value is null ? "" : $" \\fI{Escape(option.Value)}\\fR")}\n{Escape(option.Help)}{(option.Default is null ? "" : Escape($" Default: {option.Default}."))}\n");
+            CultureInfo.InvariantCulture,
+            $".TP\n.B \\-\\-{Escape(option.Name)}{(option.Value is null ? "" : $" \\fI{Escape(option.Value)}\\fR")}\n"
+                + $"{Escape(option.Help)}{(option.Default is null ? "" : Escape($" Default: {option.Default}."))}\n");
     }
 
     /// <summary>What the exit codes mean.</summary>
@@ -77,5 +87,6 @@ internal static class ManualPage
 
     private static bool IsCommon(OptionDescription option) => option.Name is "host" or "topology" or "trace" or "json";
 
-    private static string Escape(string text) => text.Replace("\\", "\\e", StringComparison.Ordinal).Replace("-", "\\-", StringComparison.Ordinal).Replace("'", "\\(aq", StringComparison.Ordinal);
+    private static string Escape(string text) => text.Replace("\\", "\\e", StringComparison.Ordinal).Replace("-", "\\-", StringComparison.Ordinal)
+        .Replace("'", "\\(aq", StringComparison.Ordinal);
 }

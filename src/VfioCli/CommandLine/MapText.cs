@@ -21,7 +21,8 @@ internal readonly record struct MapText(ulong Size, ulong? Iova)
 
         if (iova is { } first && first + (size - 1) < first)
         {
-            throw new CommandFailure(ExitCode.Usage, $"{text} wraps around the end of the address space.", "The last byte, IOVA + SIZE - 1, must be at most 0xffffffffffffffff.");
+            throw new CommandFailure(ExitCode.Usage, $"{text} wraps around the end of the address space.",
+                "The last byte, IOVA + SIZE - 1, must be at most 0xffffffffffffffff.");
         }
 
         return new MapText(size, iova);

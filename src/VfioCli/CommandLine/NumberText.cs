@@ -8,7 +8,8 @@ internal static class NumberText
     /// <summary>Reads an unsigned 64-bit number; <paramref name="what"/> names it in the complaint.</summary>
     public static ulong Parse(string text, string what) => TryParse(text, out ulong value)
         ? value
-        : throw new CommandFailure(ExitCode.Usage, $"{what} '{text}' is not a number.", "Numbers are decimal or 0x hexadecimal, with K, M, G or T for powers of 1024: 4096, 0x1000, 2M.");
+        : throw new CommandFailure(ExitCode.Usage, $"{what} '{text}' is not a number.",
+            "Numbers are decimal or 0x hexadecimal, with K, M, G or T for powers of 1024: 4096, 0x1000, 2M.");
 
     /// <summary>Reads an unsigned 64-bit number.</summary>
     public static bool TryParse(ReadOnlySpan<char> text, out ulong value)

@@ -11,8 +11,10 @@ internal static class VerbParser
     /// <summary>Every verb, in the order in which the help lists them.</summary>
     public static IReadOnlyList<Type> Verbs { get; } =
     [
-        typeof(ListVerb), typeof(ShowVerb), typeof(ExplainVerb), typeof(GroupsVerb), typeof(TopologyVerb), typeof(IommuVerb), typeof(DoctorVerb), typeof(FaultVerb),
-        typeof(BindVerb), typeof(UnbindVerb), typeof(RestoreVerb), typeof(AttachVerb), typeof(FlowVerb), typeof(RunVerb), typeof(ResetVerb), typeof(VfVerb), typeof(MdevVerb),
+        typeof(ListVerb), typeof(ShowVerb), typeof(ExplainVerb), typeof(GroupsVerb), typeof(TopologyVerb), typeof(IommuVerb),
+        typeof(DoctorVerb), typeof(FaultVerb),
+        typeof(BindVerb), typeof(UnbindVerb), typeof(RestoreVerb), typeof(AttachVerb), typeof(FlowVerb), typeof(RunVerb), typeof(ResetVerb),
+        typeof(VfVerb), typeof(MdevVerb),
         typeof(PersistVerb), typeof(ForgetVerb), typeof(DriftVerb), typeof(CaptureVerb), typeof(CompletionVerb), typeof(ManVerb),
         typeof(SimVerb), typeof(TraceVerb), typeof(PtVerb),
     ];
@@ -99,11 +101,15 @@ internal static class VerbParser
     {
         BadVerbSelectedError bad => $"'{bad.Token}' is not a verb. {Nearest(bad.Token)}",
         NoVerbSelectedError => "no verb given. `vfio help` lists them.",
-        UnknownOptionError unknown => $"{args[0]} has no option '{(unknown.Token.Length == 1 ? "-" : "--")}{unknown.Token}'. `vfio {args[0]} --help` lists its options.",
-        MissingRequiredOptionError missing when missing.NameInfo.NameText.Length == 0 => MissingValue(VerbDescription.All.First(verb => verb.Name == args[0])),
+        UnknownOptionError unknown =>
+            $"{args[0]} has no option '{(unknown.Token.Length == 1 ? "-" : "--")}{unknown.Token}'. `vfio {args[0]} --help` lists its options.",
+        MissingRequiredOptionError missing
+            when missing.NameInfo.NameText.Length == 0 => MissingValue(VerbDescription.All.First(verb => verb.Name == args[0])),
         MissingRequiredOptionError missing => $"{args[0]} needs --{missing.NameInfo.LongName}. `vfio {args[0]} --help` shows the usage.",
         MissingValueOptionError missing => $"--{missing.NameInfo.LongName} needs a value. `vfio {args[0]} --help` shows which.",
-        BadFormatConversionError bad => $"the value of {(bad.NameInfo.LongName.Length == 0 ? "an argument" : "--" + bad.NameInfo.LongName)} cannot be read. `vfio {args[0]} --help` shows what it takes.",
+        BadFormatConversionError bad =>
+            $"the value of {(bad.NameInfo.LongName.Length == 0 ? "an argument" : "--" + bad.NameInfo.LongName)} cannot be read. `vfio {args[0]}"
+                + " --help` shows what it takes.",
         RepeatedOptionError repeated => $"--{repeated.NameInfo.LongName} is given twice. Give it once.",
         _ => $"the command line cannot be read ({error.Tag}). `vfio {args[0]} --help` shows the usage.",
     };
@@ -135,7 +141,8 @@ internal static class VerbParser
                 continue;
             }
 
-            string? value = parts.Length == 2 ? parts[1] : i + 1 < args.Length && !args[i + 1].StartsWith("--", StringComparison.Ordinal) ? args[++i] : null;
+            string? value = parts.Length == 2 ? parts[1] : i + 1 < args.Length
+                && !args[i + 1].StartsWith("--", StringComparison.Ordinal) ? args[++i] : null;
             if (value is null or "")
             {
                 return $"--{option.Name} needs a value: --{option.Name} {option.Value}. `vfio {verb.Name} --help` tells more.";

@@ -16,8 +16,8 @@ internal sealed record Account(string Name, uint UserId, IReadOnlyCollection<uin
 }
 
 /// <summary>
-/// Users and groups by name. The only place that uses Mono.Posix: on the running machine it asks the C library, and so knows users of LDAP and the like; without its native helper
-/// (musl), and on simulated and captured machines, /etc/passwd and /etc/group are read instead.
+/// Users and groups by name. The only place that uses Mono.Posix: on the running machine it asks the C library, and so knows users of LDAP and the
+/// like; without its native helper (musl), and on simulated and captured machines, /etc/passwd and /etc/group are read instead.
 /// </summary>
 internal static class Accounts
 {
@@ -56,7 +56,8 @@ internal static class Accounts
     /// <summary>A group's number, or null.</summary>
     public static uint? GroupId(IHost host, string name) =>
         uint.TryParse(name, CultureInfo.InvariantCulture, out uint number) ? number
-        : uint.TryParse(Lines(host.Sysfs, "/etc/group").FirstOrDefault(fields => fields.Length > 2 && fields[0] == name)?[2], CultureInfo.InvariantCulture, out uint found) ? found : null;
+        : uint.TryParse(Lines(host.Sysfs, "/etc/group").FirstOrDefault(fields => fields.Length > 2 && fields[0] == name)?[2],
+            CultureInfo.InvariantCulture, out uint found) ? found : null;
 
     /// <summary>A user's name on the host, or its number.</summary>
     public static string UserName(IHost host, uint id)
@@ -83,7 +84,9 @@ internal static class Accounts
     {
         try
         {
-            UnixUserInfo user = uint.TryParse(name, CultureInfo.InvariantCulture, out uint number) ? new UnixUserInfo(number) : new UnixUserInfo(name);
+            UnixUserInfo user = uint.TryParse(name, CultureInfo.InvariantCulture, out uint number)
+                ? new UnixUserInfo(number)
+                : new UnixUserInfo(name);
             HashSet<uint> groups = [(uint)user.GroupId];
             foreach (UnixGroupInfo group in UnixGroupInfo.GetLocalGroups())
             {
@@ -122,5 +125,7 @@ internal static class Accounts
     }
 
     private static IEnumerable<string[]> Lines(ISysfs sysfs, string file) =>
-        sysfs.ReadText(file, out string text) < 0 ? [] : text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(static line => line.Split(':'));
+        sysfs.ReadText(file, out string text) < 0
+            ? []
+            : text.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(static line => line.Split(':'));
 }

@@ -15,12 +15,14 @@ internal static class BindRules
     {
         if (function.IsBridge && DriverClaim.IsVfio(driver))
         {
-            throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} is a {PciClass.Name(function.Class)}, and VFIO takes no bridges.", "Leave it on its driver: bridges do not keep a group from user space.");
+            throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} is a {PciClass.Name(function.Class)}, and VFIO takes no bridges.",
+                "Leave it on its driver: bridges do not keep a group from user space.");
         }
 
         if (function.Group is null && DriverClaim.IsVfio(driver) && session.Sysfs.Attribute(NoIommuParameter) is not "Y")
         {
-            throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} has no IOMMU group: no IOMMU stands in front of it.", "`vfio doctor` tells why, and what to switch on.")
+            throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} has no IOMMU group: no IOMMU stands in front of it.",
+                "`vfio doctor` tells why, and what to switch on.")
             {
                 Evidence = [$"{function.Path}/iommu_group=absent"],
             };
@@ -28,7 +30,9 @@ internal static class BindRules
 
         if (function.Driver != driver && !session.Sysfs.Exists($"{PciBus.Drivers}/{driver}"))
         {
-            throw new CommandFailure(ExitCode.Unsupported, $"driver {driver} is not there.", $"Load it: `modprobe {driver}`{(driver.Contains('_', StringComparison.Ordinal) ? $" (the generic driver is called {DriverClaim.VfioPci})" : "")}.")
+            throw new CommandFailure(ExitCode.Unsupported, $"driver {driver} is not there.",
+                $"Load it: `modprobe {driver}`"
+                    + $"{(driver.Contains('_', StringComparison.Ordinal) ? $" (the generic driver is called {DriverClaim.VfioPci})" : "")}.")
             {
                 Evidence = [$"{PciBus.Drivers}/{driver}=absent"],
             };

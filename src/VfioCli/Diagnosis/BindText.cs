@@ -29,7 +29,9 @@ internal static class BindText
         }
         else
         {
-            remedy += failure.Stage == DriverFailureStage.Journal || code is ExitCode.Permission ? " Nothing was changed." : " What had been changed was put back.";
+            remedy += failure.Stage == DriverFailureStage.Journal || code is ExitCode.Permission
+                ? " Nothing was changed."
+                : " What had been changed was put back.";
         }
 
         return new CommandFailure(code, $"{failure.Address}: {cause}", remedy.TrimStart())
@@ -44,10 +46,13 @@ internal static class BindText
     private static (string Cause, string Remedy, ExitCode Code) Journal(DriverFailure failure) => failure.Errno switch
     {
         Errno.EBUSY => ("another vfio command is changing drivers.", "Wait for it to end and try again.", ExitCode.Busy),
-        Errno.EALREADY => ("a vfio command was killed while it changed drivers, and what it left could not be put back yet.", "End whoever uses the functions that were named, then `vfio restore` as root (with --forget: leave them as they are).", ExitCode.Busy),
-        Errno.EACCES => ($"this user may not change drivers ({DirectoryBindingStore.DefaultDirectory} is not writable).", "Run the command as root.", ExitCode.Permission),
+        Errno.EALREADY => ("a vfio command was killed while it changed drivers, and what it left could not be put back yet.",
+            "End whoever uses the functions that were named, then `vfio restore` as root (with --forget: leave them as they are).", ExitCode.Busy),
+        Errno.EACCES => ($"this user may not change drivers ({DirectoryBindingStore.DefaultDirectory} is not writable).",
+            "Run the command as root.", ExitCode.Permission),
         Errno.EROFS => ("this host is read-only.", "A capture can be looked at, not changed.", ExitCode.Unsupported),
-        _ => ($"the journal in {DirectoryBindingStore.DefaultDirectory} cannot be written ({Errno.Name(failure.Errno)}).", "Make room in /run.", ExitCode.Refused),
+        _ => ($"the journal in {DirectoryBindingStore.DefaultDirectory} cannot be written ({Errno.Name(failure.Errno)}).",
+            "Make room in /run.", ExitCode.Refused),
     };
 
     private static (string Cause, string Remedy, ExitCode Code) Verify(DriverFailure failure) => (
@@ -73,13 +78,15 @@ internal static class BindText
         {
             return (
                 $"its driver has not let go within {timeout}.",
-                "The write goes on waiting in the kernel for whoever uses the device; ending the users now may not wake it, and then only a reboot helps. Once it has ended, `vfio restore` gives the function back.",
+                "The write goes on waiting in the kernel for whoever uses the device; ending the users now may not wake it, and then only a reboot"
+                    + " helps. Once it has ended, `vfio restore` gives the function back.",
                 ExitCode.Busy);
         }
 
         if (failure.Errno == Errno.EALREADY)
         {
-            return ("the unbind of an earlier vfio command still waits for its driver to let go.", "End whoever uses the device; `vfio explain` names them.", ExitCode.Busy);
+            return ("the unbind of an earlier vfio command still waits for its driver to let go.",
+                "End whoever uses the device; `vfio explain` names them.", ExitCode.Busy);
         }
 
         string file = path[(path.LastIndexOf('/') + 1)..];
@@ -87,12 +94,14 @@ internal static class BindText
         return (file, failure.Errno) switch
         {
             ("bind", Errno.ENOENT) => ($"driver {driver} is not loaded.", $"Load it: `modprobe {driver}`.", ExitCode.Unsupported),
-            ("bind", Errno.ENODEV) => ($"driver {driver} does not take this function (ENODEV).", $"It matched neither by id nor by driver_override; `dmesg` tells what {driver} said.", ExitCode.Refused),
+            ("bind", Errno.ENODEV) => ($"driver {driver} does not take this function (ENODEV).",
+                $"It matched neither by id nor by driver_override; `dmesg` tells what {driver} said.", ExitCode.Refused),
             ("bind", Errno.EINVAL) => NotForVfio(session, failure.Address, driver),
             ("bind", Errno.EBUSY) => Busy(session, failure.Address, driver),
             ("driver_override", Errno.ENOENT) => ("the kernel has no driver_override for it.", "It came with Linux 3.16.", ExitCode.Unsupported),
             ("unbind", Errno.ENODEV) => ("the driver let go of it at the same time.", "Try again.", ExitCode.Busy),
-            _ => ($"writing '{failure.Write.Text.TrimEnd()}' to {path} failed with {Errno.Name(failure.Errno)} ({Errno.Describe(failure.Errno)}).", "`dmesg` may say more.", ExitCode.Refused),
+            _ => ($"writing '{failure.Write.Text.TrimEnd()}' to {path} failed with {Errno.Name(failure.Errno)} ({Errno.Describe(failure.Errno)}).",
+                "`dmesg` may say more.", ExitCode.Refused),
         };
     }
 
@@ -101,9 +110,12 @@ internal static class BindText
         PciFunction? function = session.Bus.Find(address);
         return function switch
         {
-            { Group: null } => ($"{driver} refuses it because no IOMMU stands in front of it.", "`vfio doctor` tells why there is none.", ExitCode.Unsupported),
-            { IsBridge: true } => ($"{driver} refuses it because it is a bridge.", "Leave bridges on their driver: they do not keep a group from user space.", ExitCode.Unsupported),
-            _ => ($"{driver} refuses it (EINVAL): it is on the driver's deny list, or its header is not that of an endpoint.", "`dmesg` tells which.", ExitCode.Unsupported),
+            { Group: null } =>
+                ($"{driver} refuses it because no IOMMU stands in front of it.", "`vfio doctor` tells why there is none.", ExitCode.Unsupported),
+            { IsBridge: true } => ($"{driver} refuses it because it is a bridge.",
+                "Leave bridges on their driver: they do not keep a group from user space.", ExitCode.Unsupported),
+            _ => ($"{driver} refuses it (EINVAL): it is on the driver's deny list, or its header is not that of an endpoint.",
+                "`dmesg` tells which.", ExitCode.Unsupported),
         };
     }
 
@@ -117,7 +129,8 @@ internal static class BindText
         if (session.Bus.Find(address)?.Group is { } id && session.Bus.Group(id) is { } group
             && group.Members.FirstOrDefault(member => member.Address != address && DriverClaim.Of(member) == DriverClaimKind.Vfio) is { } owned)
         {
-            return ($"driver {driver} needs the host's DMA, but user space owns its group through {owned.Address}.", $"End the program that has {owned.Address} open first.", ExitCode.Busy);
+            return ($"driver {driver} needs the host's DMA, but user space owns its group through {owned.Address}.",
+                $"End the program that has {owned.Address} open first.", ExitCode.Busy);
         }
 
         return ($"driver {driver} says that it is busy.", "`dmesg` tells why.", ExitCode.Busy);

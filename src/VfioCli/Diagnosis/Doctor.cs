@@ -5,7 +5,10 @@ using VfioCli.CommandLine;
 
 namespace VfioCli.Diagnosis;
 
-/// <summary>What a host needs for passthrough, checked in the order in which one thing depends on another; what depends on a failed check is skipped, with the reason.</summary>
+/// <summary>
+/// What a host needs for passthrough, checked in the order in which one thing depends on another; what depends on a failed check is skipped, with the
+/// reason.
+/// </summary>
 /// <param name="session">The host.</param>
 /// <param name="account">For whom.</param>
 /// <param name="isCurrent">Whether that is the user of this process.</param>
@@ -65,7 +68,8 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
         return _checks;
     }
 
-    private void Add(string name, CheckResult result, string finding, string remedy = "", params string[] evidence) => _checks.Add(new Check(name, result, finding, remedy, evidence));
+    private void Add(string name, CheckResult result, string finding, string remedy = "", params string[] evidence) =>
+        _checks.Add(new Check(name, result, finding, remedy, evidence));
 
     private void Skip(string name, string why) => Add(name, CheckResult.Skip, why);
 
@@ -73,7 +77,8 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
     {
         string release = _sysfs.Attribute("/proc/sys/kernel/osrelease") ?? "";
         string[] parts = release.Split('.', '-');
-        if (parts.Length < 2 || !int.TryParse(parts[0], CultureInfo.InvariantCulture, out int major) || !int.TryParse(parts[1], CultureInfo.InvariantCulture, out int minor))
+        if (parts.Length < 2 || !int.TryParse(parts[0], CultureInfo.InvariantCulture, out int major)
+            || !int.TryParse(parts[1], CultureInfo.InvariantCulture, out int minor))
         {
             Skip("kernel", "the host does not say its release");
             return;
@@ -82,7 +87,8 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
         string evidence = "/proc/sys/kernel/osrelease=" + release;
         if ((major, minor) is var version && version.CompareTo((6, 2)) < 0)
         {
-            Add("kernel", CheckResult.Fail, $"{release} has no iommufd", "Use Linux 6.6 or newer; before it only the legacy group interface works.", evidence);
+            Add("kernel", CheckResult.Fail, $"{release} has no iommufd",
+                "Use Linux 6.6 or newer; before it only the legacy group interface works.", evidence);
         }
         else if (version.CompareTo((6, 6)) < 0)
         {
@@ -103,7 +109,8 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
         }
 
         string[] units = _sysfs.Entries("/sys/class/iommu");
-        Add("IOMMU", CheckResult.Pass, $"{_sysfs.Entries(PciBus.Groups).Length} groups behind {(units.Length == 0 ? "an unnamed unit" : string.Join(", ", units))}");
+        Add("IOMMU", CheckResult.Pass,
+            $"{_sysfs.Entries(PciBus.Groups).Length} groups behind {(units.Length == 0 ? "an unnamed unit" : string.Join(", ", units))}");
         return true;
     }
 
@@ -113,7 +120,8 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
     {
         if (_sysfs.Attribute(BindRules.NoIommuParameter) == "Y")
         {
-            Add("noiommu", CheckResult.Warn, "VFIO also takes devices without an IOMMU: they can overwrite all memory, and the kernel is tainted", $"`echo N > {BindRules.NoIommuParameter}` when it is not needed.", $"{BindRules.NoIommuParameter}=Y");
+            Add("noiommu", CheckResult.Warn, "VFIO also takes devices without an IOMMU: they can overwrite all memory, and the kernel is tainted",
+                $"`echo N > {BindRules.NoIommuParameter}` when it is not needed.", $"{BindRules.NoIommuParameter}=Y");
         }
     }
 
@@ -129,8 +137,10 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
         string value = configuration?[option[7..]] ?? "unknown";
         Add(
             name, CheckResult.Fail,
-            value switch { "n" => $"the kernel was built without it ({option} is not set)", "y" => $"built in, but {node} is missing", _ => $"module {module} is not loaded" },
-            value switch { "n" => $"Use a kernel with {option}.", "y" => "Is devtmpfs mounted on /dev? In a container, pass the node in.", _ => $"`modprobe {module}`; for every boot put the name into /etc/modules-load.d/vfio.conf." },
+            value switch { "n" => $"the kernel was built without it ({option} is not set)", "y" => $"built in, but {node} is missing",
+                _ => $"module {module} is not loaded" },
+            value switch { "n" => $"Use a kernel with {option}.", "y" => "Is devtmpfs mounted on /dev? In a container, pass the node in.",
+                _ => $"`modprobe {module}`; for every boot put the name into /etc/modules-load.d/vfio.conf." },
             $"{node}=absent", $"/sys/module/{module}=absent", $"{configuration?.Source ?? "kernel configuration"}: {option}={value}");
         return false;
     }
@@ -153,7 +163,10 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
         if (functions.FirstOrDefault(static function => function.VfioDevice is not null) is { } bound)
         {
             string path = $"{bound.Path}/vfio-dev/{bound.VfioDevice}/dev";
-            Add("device nodes", bound.HasDeviceNode ? CheckResult.Pass : CheckResult.Fail, bound.HasDeviceNode ? bound.DeviceNode! : $"{bound.VfioDevice} has no character device: the kernel lacks CONFIG_VFIO_DEVICE_CDEV", bound.HasDeviceNode ? "" : "Use a kernel with CONFIG_VFIO_DEVICE_CDEV=y; until then the legacy group interface.", bound.HasDeviceNode ? [] : [$"{path}=absent"]);
+            Add("device nodes", bound.HasDeviceNode ? CheckResult.Pass : CheckResult.Fail,
+                bound.HasDeviceNode ? bound.DeviceNode! : $"{bound.VfioDevice} has no character device: the kernel lacks CONFIG_VFIO_DEVICE_CDEV",
+                bound.HasDeviceNode ? "" : "Use a kernel with CONFIG_VFIO_DEVICE_CDEV=y; until then the legacy group interface.",
+                bound.HasDeviceNode ? [] : [$"{path}=absent"]);
             return;
         }
 
@@ -166,7 +179,9 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
                 Add("device nodes", CheckResult.Pass, "CONFIG_VFIO_DEVICE_CDEV=y");
                 break;
             case { } configuration:
-                Add("device nodes", CheckResult.Fail, "the kernel lacks CONFIG_VFIO_DEVICE_CDEV", "Use a kernel that has it; until then the legacy group interface.", $"{configuration.Source}: CONFIG_VFIO_DEVICE_CDEV={configuration["VFIO_DEVICE_CDEV"]}");
+                Add("device nodes", CheckResult.Fail, "the kernel lacks CONFIG_VFIO_DEVICE_CDEV",
+                    "Use a kernel that has it; until then the legacy group interface.",
+                    $"{configuration.Source}: CONFIG_VFIO_DEVICE_CDEV={configuration["VFIO_DEVICE_CDEV"]}");
                 break;
         }
     }
@@ -180,12 +195,16 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
             return;
         }
 
-        string owner = $"{Accounts.UserName(session.Host, status.UserId)}:{Accounts.GroupName(session.Host, status.GroupId)}", mode = Convert.ToString(status.Mode, 8).PadLeft(4, '0');
+        string owner = $"{Accounts.UserName(session.Host, status.UserId)}:{Accounts.GroupName(session.Host, status.GroupId)}",
+            mode = Convert.ToString(status.Mode, 8).PadLeft(4, '0');
         string evidence = $"{node}: {owner} mode {mode}";
         if (!account.MayReadWrite(status))
         {
-            string rule = node == "/dev/iommu" ? "KERNEL==\"iommu\", GROUP=\"vfio\", MODE=\"0660\"" : "SUBSYSTEM==\"vfio-dev\", GROUP=\"vfio\", MODE=\"0660\"";
-            Add(name, CheckResult.Fail, "its mode does not allow it", $"Put this into /etc/udev/rules.d/70-vfio.rules, and the user into group vfio: {rule}", evidence);
+            string rule = node == "/dev/iommu"
+                ? "KERNEL==\"iommu\", GROUP=\"vfio\", MODE=\"0660\""
+                : "SUBSYSTEM==\"vfio-dev\", GROUP=\"vfio\", MODE=\"0660\"";
+            Add(name, CheckResult.Fail, "its mode does not allow it",
+                $"Put this into /etc/udev/rules.d/70-vfio.rules, and the user into group vfio: {rule}", evidence);
             return;
         }
 
@@ -197,7 +216,9 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
             {
                 Add(
                     name, CheckResult.Fail, $"its mode allows it, but opening it answers {Errno.Name(-fd)}",
-                    fd == -Errno.EPERM ? "A device cgroup says no: systemd DeviceAllow=/dev/iommu rw, docker --device /dev/iommu, Kubernetes a device plugin." : "A security module says no (`dmesg`, `ausearch -m avc`), or the driver is gone.", evidence);
+                    fd == -Errno.EPERM
+                        ? "A device cgroup says no: systemd DeviceAllow=/dev/iommu rw, docker --device /dev/iommu, Kubernetes a device plugin."
+                        : "A security module says no (`dmesg`, `ausearch -m avc`), or the driver is gone.", evidence);
                 return;
             }
 
@@ -243,8 +264,11 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
 
         ulong kib = (need + 1023) / 1024;
         Add(
-            "locked memory", CheckResult.Fail, $"{NumberText.Size(soft)}, but {want} wanted; iommufd counts all processes of the user together, the legacy interface each container",
-            string.Create(CultureInfo.InvariantCulture, $"/etc/security/limits.d/vfio.conf: `{account.Name} - memlock {kib}`; systemd: LimitMEMLOCK={kib}K; now: prlimit --pid $$ --memlock={need}."), $"RLIMIT_MEMLOCK={soft}");
+            "locked memory", CheckResult.Fail,
+            $"{NumberText.Size(soft)}, but {want} wanted; iommufd counts all processes of the user together, the legacy interface each container",
+            string.Create(CultureInfo.InvariantCulture,
+                $"/etc/security/limits.d/vfio.conf: `{account.Name} - memlock {kib}`; systemd: LimitMEMLOCK={kib}K; now: prlimit --pid $$"
+                    + $" --memlock={need}."), $"RLIMIT_MEMLOCK={soft}");
     }
 
     private void Container()
@@ -253,7 +277,10 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
         bool pod = (_sysfs.Attribute("/proc/1/cgroup") ?? "").Contains("kubepods", StringComparison.Ordinal);
         if (signs.Count > 0 || pod)
         {
-            Add("container", CheckResult.Warn, "this is a container: it needs the nodes, the device cgroup's leave and CAP_IPC_LOCK or a memlock limit", "docker run --device /dev/iommu --device /dev/vfio --ulimit memlock=-1; binding of drivers belongs to the host.", [.. signs.Select(static sign => sign + "=present"), .. pod ? ["/proc/1/cgroup=kubepods"] : Array.Empty<string>()]);
+            Add("container", CheckResult.Warn,
+                "this is a container: it needs the nodes, the device cgroup's leave and CAP_IPC_LOCK or a memlock limit",
+                "docker run --device /dev/iommu --device /dev/vfio --ulimit memlock=-1; binding of drivers belongs to the host.",
+                [.. signs.Select(static sign => sign + "=present"), .. pod ? ["/proc/1/cgroup=kubepods"] : Array.Empty<string>()]);
         }
     }
 
@@ -261,7 +288,8 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
     {
         if (_sysfs.Attribute("/sys/fs/selinux/enforce") == "1")
         {
-            Add("SELinux", CheckResult.Warn, "enforcing: a confined service needs a policy for vfio_device_t", "`ausearch -m avc -ts recent` shows refusals.", "/sys/fs/selinux/enforce=1");
+            Add("SELinux", CheckResult.Warn, "enforcing: a confined service needs a policy for vfio_device_t",
+                "`ausearch -m avc -ts recent` shows refusals.", "/sys/fs/selinux/enforce=1");
         }
 
         string lockdown = _sysfs.Attribute("/sys/kernel/security/lockdown") ?? "";
@@ -276,11 +304,14 @@ internal sealed class Doctor(Session session, Account account, bool isCurrent, i
         IReadOnlyList<OriginalBinding> unfinished = session.Store.Unfinished();
         if (unfinished.Count > 0)
         {
-            Add("driver journal", CheckResult.Fail, $"a killed vfio command left {string.Join(", ", unfinished.Select(static before => before.Address))} half-way", "`vfio restore` as root.", DirectoryBindingStore.DefaultDirectory + "/transaction");
+            Add("driver journal", CheckResult.Fail,
+                $"a killed vfio command left {string.Join(", ", unfinished.Select(static before => before.Address))} half-way",
+                "`vfio restore` as root.", DirectoryBindingStore.DefaultDirectory + "/transaction");
         }
         else if (session.Store.Remembered() is { Count: > 0 } remembered)
         {
-            Add("driver journal", CheckResult.Pass, $"given away: {string.Join(", ", remembered.Select(static original => $"{original.Address} ({original.Driver ?? "no driver"})"))}");
+            Add("driver journal", CheckResult.Pass,
+                $"given away: {string.Join(", ", remembered.Select(static original => $"{original.Address} ({original.Driver ?? "no driver"})"))}");
         }
     }
 }

@@ -76,7 +76,8 @@ internal sealed class Explanation
     {
         if (Function.IsBridge)
         {
-            _checks.Add(new Check("kind", CheckResult.Fail, $"a {PciClass.Name(Function.Class)}, and VFIO takes no bridges", "Leave it where it is: bridges do not keep a group from user space.", $"{Function.Path}/class=0x{Function.Class:x6}"));
+            _checks.Add(new Check("kind", CheckResult.Fail, $"a {PciClass.Name(Function.Class)}, and VFIO takes no bridges",
+                "Leave it where it is: bridges do not keep a group from user space.", $"{Function.Path}/class=0x{Function.Class:x6}"));
             return false;
         }
 
@@ -91,13 +92,15 @@ internal sealed class Explanation
         {
             _checks.Add(new Check(
                 "alive", CheckResult.Fail, "its configuration space reads as all ones: it is off or lost",
-                power == "D3cold" ? $"Wake it: `echo on > {Function.Path}/power/control`; if it stays so, only a reset of the host helps." : "Only a reset of the host helps.",
+                power == "D3cold" ? $"Wake it: `echo on > {Function.Path}/power/control`; if it stays so, only a reset of the host helps."
+                    : "Only a reset of the host helps.",
                 $"{Function.Path}/config=ff ff ff ff", $"{Function.Path}/power_state={power ?? "not said"}"));
             return false;
         }
 
         _checks.Add(power == "D3cold"
-            ? new Check("alive", CheckResult.Warn, "it is in D3cold, and some devices do not wake up", $"Keep it awake: `echo 0 > {Function.Path}/d3cold_allowed`.", $"{Function.Path}/power_state=D3cold")
+            ? new Check("alive", CheckResult.Warn, "it is in D3cold, and some devices do not wake up",
+                $"Keep it awake: `echo 0 > {Function.Path}/d3cold_allowed`.", $"{Function.Path}/power_state=D3cold")
             : new Check("alive", CheckResult.Pass, power is null ? "it answers" : $"it answers, in {power}"));
         return true;
     }
@@ -113,12 +116,15 @@ internal sealed class Explanation
 
         if (_session.Sysfs.Attribute(BindRules.NoIommuParameter) == "Y")
         {
-            _checks.Add(new Check("IOMMU", CheckResult.Warn, "none, and VFIO is told to do without: the device can overwrite all memory of this machine, and the kernel is tainted", "Use it on machines that nobody misses.", $"{BindRules.NoIommuParameter}=Y"));
+            _checks.Add(new Check("IOMMU", CheckResult.Warn,
+                "none, and VFIO is told to do without: the device can overwrite all memory of this machine, and the kernel is tainted",
+                "Use it on machines that nobody misses.", $"{BindRules.NoIommuParameter}=Y"));
             return true;
         }
 
         Check why = IommuAbsence.Explain(_session.Sysfs);
-        _checks.Add(why with { Name = "IOMMU", Finding = $"no IOMMU stands in front of it: {why.Finding}", Evidence = [$"{Function.Path}/iommu_group=absent", .. why.Evidence] });
+        _checks.Add(why with { Name = "IOMMU", Finding = $"no IOMMU stands in front of it: {why.Finding}",
+            Evidence = [$"{Function.Path}/iommu_group=absent", .. why.Evidence] });
         return false;
     }
 
@@ -129,7 +135,9 @@ internal sealed class Explanation
             if (region.Type == "direct")
             {
                 _checks.Add(new Check(
-                    "reserved regions", CheckResult.Fail, $"the firmware insists on 0x{region.First:x}-0x{region.Last:x} being mapped one to one (RMRR), and the kernel then refuses user space",
+                    "reserved regions", CheckResult.Fail,
+                    $"the firmware insists on 0x{region.First:x}-0x{region.Last:x} being mapped one to one (RMRR), and the kernel then"
+                        + " refuses user space",
                     "Look in the firmware for what uses it (legacy USB, IPMI, HP shared memory) and switch that off for this slot.",
                     $"{PciBus.Groups}/{Group!.Id}/reserved_regions=0x{region.First:x} 0x{region.Last:x} direct"));
                 return;
@@ -147,18 +155,22 @@ internal sealed class Explanation
         }
         else if (!_session.Sysfs.Exists($"{PciBus.Drivers}/{DriverClaim.VfioPci}"))
         {
-            _checks.Add(new Check("driver", CheckResult.Fail, $"driver {DriverClaim.VfioPci} is not there", "Load it: `modprobe vfio-pci`.", $"{PciBus.Drivers}/{DriverClaim.VfioPci}=absent"));
+            _checks.Add(new Check("driver", CheckResult.Fail, $"driver {DriverClaim.VfioPci} is not there", "Load it: `modprobe vfio-pci`.",
+                $"{PciBus.Drivers}/{DriverClaim.VfioPci}=absent"));
         }
         else if (Function.Driver is not null)
         {
             string path = $"{Function.Path}/driver={Function.Driver}";
-            _checks.Add(new Check("driver", CheckResult.Fail, $"{Function.Driver} has it", $"`vfio bind {Function.Address}` gives it to vfio-pci.", path));
+            _checks.Add(new Check("driver", CheckResult.Fail, $"{Function.Driver} has it",
+                $"`vfio bind {Function.Address}` gives it to vfio-pci.", path));
         }
         else
         {
             string? forced = DriverPlan.Now(_session.Sysfs, Function.Address).Override;
             _checks.Add(new Check(
-                "driver", CheckResult.Warn, $"none{(forced is null ? "" : $", and driver_override keeps every driver but {forced} away")}; attach takes it for its own time", "", $"{Function.Path}/driver=absent"));
+                "driver", CheckResult.Warn,
+                $"none{(forced is null ? "" : $", and driver_override keeps every driver but {forced} away")}; attach takes it for its own time", "",
+                $"{Function.Path}/driver=absent"));
         }
     }
 
@@ -179,7 +191,8 @@ internal sealed class Explanation
 
         foreach (string other in Group.OtherMembers)
         {
-            _checks.Add(new Check($"group member {other}", CheckResult.Warn, "not a PCI function; its driver was not judged", "", $"{PciBus.Groups}/{Group.Id}/devices/{other}"));
+            _checks.Add(new Check($"group member {other}", CheckResult.Warn, "not a PCI function; its driver was not judged", "",
+                $"{PciBus.Groups}/{Group.Id}/devices/{other}"));
         }
     }
 
@@ -193,36 +206,43 @@ internal sealed class Explanation
 
         if (Function.VfioDevice is null)
         {
-            _checks.Add(new Check("node", CheckResult.Fail, "the driver has no VFIO device for it", "The kernel is older than 6.1 or the driver failed half-way; `dmesg` tells.", $"{Function.Path}/vfio-dev=absent"));
+            _checks.Add(new Check("node", CheckResult.Fail, "the driver has no VFIO device for it",
+                "The kernel is older than 6.1 or the driver failed half-way; `dmesg` tells.", $"{Function.Path}/vfio-dev=absent"));
         }
         else if (!Function.HasDeviceNode)
         {
             // The library takes the legacy group then, where there is one.
             bool legacy = Group is not null && _session.Sysfs.Exists(Group.GroupNode) && _session.Sysfs.Exists("/dev/vfio/vfio");
             _checks.Add(new Check(
-                "node", legacy ? CheckResult.Warn : CheckResult.Fail, $"{Function.VfioDevice} has no character device: the kernel lacks CONFIG_VFIO_DEVICE_CDEV",
-                $"Use a kernel that has it (6.6 or newer), or the legacy group {Group?.GroupNode ?? "/dev/vfio/N"}.", $"{Function.Path}/vfio-dev/{Function.VfioDevice}/dev=absent"));
+                "node", legacy ? CheckResult.Warn : CheckResult.Fail,
+                $"{Function.VfioDevice} has no character device: the kernel lacks CONFIG_VFIO_DEVICE_CDEV",
+                $"Use a kernel that has it (6.6 or newer), or the legacy group {Group?.GroupNode ?? "/dev/vfio/N"}.",
+                $"{Function.Path}/vfio-dev/{Function.VfioDevice}/dev=absent"));
         }
         else
         {
             bool there = _session.Sysfs.Exists(Function.DeviceNode!);
             _checks.Add(there
                 ? new Check("node", CheckResult.Pass, Function.DeviceNode!)
-                : new Check("node", CheckResult.Fail, $"{Function.DeviceNode} is missing though the kernel has the device", "Start udev, or in a container pass the node in.", $"{Function.DeviceNode}=absent"));
+                : new Check("node", CheckResult.Fail, $"{Function.DeviceNode} is missing though the kernel has the device",
+                    "Start udev, or in a container pass the node in.", $"{Function.DeviceNode}=absent"));
         }
 
         _checks.Add(_session.Sysfs.Exists("/dev/iommu") || (!Function.HasDeviceNode && _session.Sysfs.Exists("/dev/vfio/vfio"))
-            ? new Check("/dev/iommu", CheckResult.Pass, _session.Sysfs.Exists("/dev/iommu") ? "there" : "missing; the legacy container /dev/vfio/vfio stands in")
+            ? new Check("/dev/iommu", CheckResult.Pass,
+                _session.Sysfs.Exists("/dev/iommu") ? "there" : "missing; the legacy container /dev/vfio/vfio stands in")
             : new Check("/dev/iommu", CheckResult.Fail, "missing", "`modprobe iommufd` (CONFIG_IOMMUFD).", "/dev/iommu=absent"));
     }
 
     // A VF of a PF that user space owns: the kernel wants proof that both owners know each other.
     private void Token()
     {
-        if (_session.Sysfs.LinkName(Function.Path + "/physfn") is { } physical && DriverClaim.IsVfio(_session.Sysfs.LinkName($"{PciBus.Devices}/{physical}/driver")))
+        if (_session.Sysfs.LinkName(Function.Path + "/physfn") is { } physical
+            && DriverClaim.IsVfio(_session.Sysfs.LinkName($"{PciBus.Devices}/{physical}/driver")))
         {
             _checks.Add(new Check(
-                "VF token", CheckResult.Warn, $"its physical function {physical} is in user hands, so binding needs the token that its owner has set, else it answers EACCES",
+                "VF token", CheckResult.Warn,
+                $"its physical function {physical} is in user hands, so binding needs the token that its owner has set, else it answers EACCES",
                 "`vfio attach --token UUID`; character devices take tokens since Linux 6.17.", $"{Function.Path}/physfn -> {physical}"));
         }
     }
@@ -247,7 +267,8 @@ internal sealed class Explanation
             string why = holder.Node == Function.DeviceNode ? "has it open"
                 : holder.Node == Group?.GroupNode ? $"has the legacy group {holder.Node} open, which excludes the character devices"
                 : $"has {holder.Node} of the same group open; the group can have one owner";
-            _checks.Add(new Check("holders", CheckResult.Fail, $"{holder} {why}", "End that program.", $"/proc/{holder.ProcessId}/fd -> {holder.Node}"));
+            _checks.Add(new Check("holders", CheckResult.Fail, $"{holder} {why}", "End that program.",
+                $"/proc/{holder.ProcessId}/fd -> {holder.Node}"));
         }
 
         if (holders.Count == 0)
@@ -274,7 +295,8 @@ internal sealed class Explanation
             return;
         }
 
-        bool drivers = failed.All(static check => check.Name == "driver" || check.Name.StartsWith("group member", StringComparison.Ordinal)) && !failed.Any(static check => check.Finding.EndsWith("not there", StringComparison.Ordinal));
+        bool drivers = failed.All(static check => check.Name == "driver" || check.Name.StartsWith("group member", StringComparison.Ordinal))
+            && !failed.Any(static check => check.Finding.EndsWith("not there", StringComparison.Ordinal));
         if (drivers)
         {
             bool others = failed.Any(static check => check.Name != "driver");
@@ -284,7 +306,8 @@ internal sealed class Explanation
         }
         else
         {
-            Check first = failed.First(static check => check.Name != "driver" && !check.Name.StartsWith("group member", StringComparison.Ordinal) || check.Finding.EndsWith("not there", StringComparison.Ordinal));
+            Check first = failed.First(static check => check.Name != "driver" && !check.Name.StartsWith("group member", StringComparison.Ordinal)
+                || check.Finding.EndsWith("not there", StringComparison.Ordinal));
             Verdict = $"{Function.Address} cannot be attached as things are: {first.Finding}.";
             Command = first.Remedy.Contains('`', StringComparison.Ordinal) ? first.Remedy.Split('`')[1] : null;
         }

@@ -9,7 +9,8 @@ internal static class FailureText
     /// <summary>Makes the complaint.</summary>
     public static CommandFailure Describe(IommuFdException exception) => new(
         Code(exception),
-        $"{exception.Operation}: {exception.Explanation} ({string.Join("; ", [exception.ErrnoName, .. exception.Evidence.Select(static evidence => evidence.ToString())])}).",
+        $"{exception.Operation}: {exception.Explanation}"
+            + $" ({string.Join("; ", [exception.ErrnoName, .. exception.Evidence.Select(static evidence => evidence.ToString())])}).",
         exception.Remedy)
     {
         Errno = exception.Errno,
@@ -20,7 +21,8 @@ internal static class FailureText
     {
         FailureCause.NoPermission or FailureCause.WrongVfToken => ExitCode.Permission,
         FailureCause.NoSuchNode or FailureCause.NoSuchObject or FailureCause.DeviceGone => ExitCode.NotFound,
-        FailureCause.DeviceBusy or FailureCause.ObjectInUse or FailureCause.GroupNotViable or FailureCause.GroupDomainInUse or FailureCause.NotBoundToVfio => ExitCode.Busy,
+        FailureCause.DeviceBusy or FailureCause.ObjectInUse or FailureCause.GroupNotViable or FailureCause.GroupDomainInUse
+            or FailureCause.NotBoundToVfio => ExitCode.Busy,
         FailureCause.CommandUnknown or FailureCause.NotSupported or FailureCause.NoCharacterDevice or FailureCause.InterruptsNotIsolated
             or FailureCause.ReadOnlyHost or FailureCause.CannotBind => ExitCode.Unsupported,
         FailureCause.BadHostDescription or FailureCause.IovaNotPermitted => ExitCode.Usage,

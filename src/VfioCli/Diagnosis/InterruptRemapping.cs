@@ -17,7 +17,8 @@ internal static class InterruptRemapping
         }
 
         // x86 names remapped interrupt chips IR-*; on Arm the ITS isolates, on RISC-V the IOMMU's MSI tables do.
-        if (interrupts.Contains("IR-", StringComparison.Ordinal) || interrupts.Contains("ITS", StringComparison.Ordinal) || interrupts.Contains("IMSIC", StringComparison.Ordinal))
+        if (interrupts.Contains("IR-", StringComparison.Ordinal) || interrupts.Contains("ITS", StringComparison.Ordinal)
+            || interrupts.Contains("IMSIC", StringComparison.Ordinal))
         {
             return new Check(name, CheckResult.Pass, "on");
         }
@@ -26,12 +27,14 @@ internal static class InterruptRemapping
         {
             return new Check(
                 name, CheckResult.Warn, "off, and iommufd is told to do without: a device can send any interrupt to this host",
-                "Switch it on in the firmware (x2APIC, VT-d interrupt remapping), and take allow_unsafe_interrupts away.", "/sys/module/iommufd/parameters/allow_unsafe_interrupts=Y");
+                "Switch it on in the firmware (x2APIC, VT-d interrupt remapping), and take allow_unsafe_interrupts away.",
+                "/sys/module/iommufd/parameters/allow_unsafe_interrupts=Y");
         }
 
         return new Check(
             name, CheckResult.Fail, "off: VFIO_DEVICE_BIND_IOMMUFD will answer EPERM",
-            "Switch it on (firmware; QEMU: -device intel-iommu,intremap=on). Unsafe alternative: iommufd.allow_unsafe_interrupts=1, for the legacy interface vfio_iommu_type1.allow_unsafe_interrupts=1.",
+            "Switch it on (firmware; QEMU: -device intel-iommu,intremap=on). Unsafe alternative: iommufd.allow_unsafe_interrupts=1, for the legacy"
+                + " interface vfio_iommu_type1.allow_unsafe_interrupts=1.",
             "/proc/interrupts holds no IR- chip");
     }
 }

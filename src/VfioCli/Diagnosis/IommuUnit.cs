@@ -11,7 +11,8 @@ namespace VfioCli.Diagnosis;
 /// <param name="Registers">Capability registers, raw.</param>
 /// <param name="Capabilities">The same, decoded.</param>
 internal sealed record IommuUnit(
-    string Name, string Family, int Devices, IReadOnlyList<(string Name, ulong Value)> Registers, IReadOnlyList<(string Name, string Value)> Capabilities)
+    string Name, string Family, int Devices, IReadOnlyList<(string Name, ulong Value)> Registers,
+    IReadOnlyList<(string Name, string Value)> Capabilities)
 {
     /// <summary>Every unit of the host.</summary>
     public static IReadOnlyList<IommuUnit> ReadAll(ISysfs sysfs) => [.. sysfs.Entries("/sys/class/iommu").Select(name => Read(sysfs, name))];
@@ -41,7 +42,8 @@ internal sealed record IommuUnit(
     private static IEnumerable<(string Name, string Value)> VtdCapabilities(ulong cap, ulong ecap)
     {
         ulong widths = Bits(cap, 8, 5);
-        yield return ("second-stage widths", List((widths & 2) != 0 ? "39 bits (3 levels)" : null, (widths & 4) != 0 ? "48 bits (4 levels)" : null, (widths & 8) != 0 ? "57 bits (5 levels)" : null));
+        yield return ("second-stage widths", List((widths & 2) != 0 ? "39 bits (3 levels)" : null, (widths & 4) != 0 ? "48 bits (4 levels)" : null,
+            (widths & 8) != 0 ? "57 bits (5 levels)" : null));
         yield return ("address width", string.Create(CultureInfo.InvariantCulture, $"{Bits(cap, 16, 6) + 1} bits"));
         yield return ("page sizes", List("4 KiB", Bit(cap, 34) ? "2 MiB" : null, Bit(cap, 35) ? "1 GiB" : null));
         yield return ("domains", (1UL << (int)(4 + (2 * Bits(cap, 0, 3)))).ToString(CultureInfo.InvariantCulture));
@@ -63,7 +65,8 @@ internal sealed record IommuUnit(
     private static IEnumerable<(string Name, string Value)> AmdFeatures(ulong features)
     {
         yield return ("host page table", string.Create(CultureInfo.InvariantCulture, $"up to {4 + Bits(features, 10, 2)} levels"));
-        yield return ("guest page table", Bit(features, 4) ? string.Create(CultureInfo.InvariantCulture, $"up to {4 + Bits(features, 12, 2)} levels") : "no");
+        yield return ("guest page table",
+            Bit(features, 4) ? string.Create(CultureInfo.InvariantCulture, $"up to {4 + Bits(features, 12, 2)} levels") : "no");
         yield return ("PASID", Bits(features, 32, 5) is var width and > 0 ? string.Create(CultureInfo.InvariantCulture, $"{width + 1} bits") : "no");
         yield return ("page requests", YesNo(Bit(features, 1)));
         yield return ("dirty tracking", YesNo(Bit(features, 52)));
@@ -75,7 +78,8 @@ internal sealed record IommuUnit(
 
     // These attributes are hexadecimal without a prefix; AMD's has the second register behind a colon.
     private static ulong? Hex(ISysfs sysfs, string path) => sysfs.Attribute(path) is { } text
-        && ulong.TryParse(text.Split(':')[0].Replace("0x", "", StringComparison.Ordinal), NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong value) ? value : null;
+        && ulong.TryParse(text.Split(':')[0].Replace("0x", "", StringComparison.Ordinal), NumberStyles.AllowHexSpecifier,
+            CultureInfo.InvariantCulture, out ulong value) ? value : null;
 
     private static ulong Bits(ulong value, int shift, int count) => (value >> shift) & ((1UL << count) - 1);
 

@@ -4,7 +4,9 @@ using IommuFd.Native;
 
 namespace VfioCli.Diagnosis;
 
-/// <summary>The kernel's log, /dev/kmsg (Documentation/ABI/testing/dev-kmsg): one record per read, <c>priority,number,microseconds,flags;text</c>.</summary>
+/// <summary>
+/// The kernel's log, /dev/kmsg (Documentation/ABI/testing/dev-kmsg): one record per read, <c>priority,number,microseconds,flags;text</c>.
+/// </summary>
 internal static class KernelLog
 {
     private const int RecordSize = 8192; // the kernel's limit for one record

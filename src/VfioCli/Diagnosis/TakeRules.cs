@@ -20,7 +20,9 @@ internal static class TakeRules
 
             if (session.Sysfs.Number(function.Path + "/sriov_numvfs") is { } vfs and > 0)
             {
-                throw new CommandFailure(ExitCode.Busy, $"{function.Address} has {vfs} VF{(vfs == 1 ? "" : "s")}, which vanish with driver {function.Driver}.", $"`vfio vf delete {function.Address}` first, or say --force. Nothing was changed.")
+                throw new CommandFailure(ExitCode.Busy,
+                    $"{function.Address} has {vfs} VF{(vfs == 1 ? "" : "s")}, which vanish with driver {function.Driver}.",
+                    $"`vfio vf delete {function.Address}` first, or say --force. Nothing was changed.")
                 {
                     Evidence = [$"{function.Path}/sriov_numvfs={vfs}"],
                 };
@@ -42,7 +44,8 @@ internal static class TakeRules
             {
                 throw new CommandFailure(
                     ExitCode.Busy,
-                    $"driver {function.Driver} will not let go of {function.Address} while its nodes are open: {string.Join(", ", openers.Select(static holder => $"{holder} has {holder.Node}"))}.",
+                    $"driver {function.Driver} will not let go of {function.Address} while its nodes are open:"
+                        + $" {string.Join(", ", openers.Select(static holder => $"{holder} has {holder.Node}"))}.",
                     "End these programs first (once the driver waits, ending them does not help any more), or say --force. Nothing was changed.")
                 {
                     Evidence = [.. openers.Select(static holder => $"/proc/{holder.ProcessId}/fd -> {holder.Node}")],
@@ -57,7 +60,8 @@ internal static class TakeRules
         if (HostUse.Of(session.Sysfs, function.Address).FirstOrDefault(static use => use.Kind == HostUseKind.Framebuffer) is { } use)
         {
             throw new CommandFailure(
-                ExitCode.Busy, $"the host uses {function.Address}: {use}, so VFIO could not reserve the BAR.", $"{Cure(use)}, or say --force. Nothing was changed.") { Evidence = [$"/proc/iomem={use.Detail}"] };
+                ExitCode.Busy, $"the host uses {function.Address}: {use}, so VFIO could not reserve the BAR.",
+                $"{Cure(use)}, or say --force. Nothing was changed.") { Evidence = [$"/proc/iomem={use.Detail}"] };
         }
     }
 
@@ -71,7 +75,8 @@ internal static class TakeRules
             if (DeviceHolder.Of(session.Sysfs, nodes, out _) is [var holder, ..])
             {
                 throw new CommandFailure(
-                    ExitCode.Busy, $"{holder} has {function.Address} open.", "End that program first, or say --force: the kernel then asks it to give the device back, and waits. Nothing was changed.")
+                    ExitCode.Busy, $"{holder} has {function.Address} open.",
+                    "End that program first, or say --force: the kernel then asks it to give the device back, and waits. Nothing was changed.")
                 {
                     Evidence = [$"/proc/{holder.ProcessId}/fd -> {holder.Node}"],
                 };
@@ -91,10 +96,12 @@ internal static class TakeRules
     // Drivers of graphics cards count their users and wait for them inside unbind.
     private static IReadOnlyList<DeviceHolder> Openers(Session session, PciFunction function)
     {
-        List<string> nodes = [.. session.Sysfs.Entries(function.Path + "/drm").Where(static name => name.StartsWith("card", StringComparison.Ordinal) || name.StartsWith("renderD", StringComparison.Ordinal)).Select(static name => "/dev/dri/" + name)];
+        List<string> nodes = [.. session.Sysfs.Entries(function.Path + "/drm").Where(static name => name.StartsWith("card", StringComparison.Ordinal)
+            || name.StartsWith("renderD", StringComparison.Ordinal)).Select(static name => "/dev/dri/" + name)];
         if (function.Driver == "nvidia")
         {
-            nodes.AddRange(session.Sysfs.Entries("/dev").Where(static name => name.StartsWith("nvidia", StringComparison.Ordinal)).Select(static name => "/dev/" + name));
+            nodes.AddRange(session.Sysfs.Entries("/dev").Where(static name => name.StartsWith("nvidia", StringComparison.Ordinal))
+                .Select(static name => "/dev/" + name));
         }
 
         return DeviceHolder.Of(session.Sysfs, nodes, out _);

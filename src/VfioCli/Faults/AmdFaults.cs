@@ -3,7 +3,9 @@ using System.Text.RegularExpressions;
 
 namespace VfioCli.Faults;
 
-/// <summary>Event lines of AMD-Vi as Linux prints them; flags as in the AMD I/O Virtualization Technology Specification, 2.5 "IOMMU Event Reporting".</summary>
+/// <summary>
+/// Event lines of AMD-Vi as Linux prints them; flags as in the AMD I/O Virtualization Technology Specification, 2.5 "IOMMU Event Reporting".
+/// </summary>
 internal static partial class AmdFaults
 {
     /// <summary>Reads one line; null when it is none of AMD-Vi's.</summary>
@@ -25,7 +27,12 @@ internal static partial class AmdFaults
         return new FaultRecord(
             "AMD-Vi",
             device is not null && device.Count(static letter => letter == ':') == 1 ? "0000:" + device : device,
-            name == "IO_PAGE_FAULT" ? (flags & Interrupt) != 0 ? null : (flags & Write) != 0 ? "write" : (flags & Execute) != 0 ? "execute" : "read" : null,
+            name == "IO_PAGE_FAULT"
+                ? (flags & Interrupt) != 0 ? null
+                : (flags & Write) != 0 ? "write"
+                : (flags & Execute) != 0 ? "execute"
+                : "read"
+                : null,
             address,
             (uint?)Number(Field(fields, "pasid")) is { } pasid && pasid != 0 ? pasid : null,
             $"{name} flags=0x{flags:x4}",
@@ -33,15 +40,20 @@ internal static partial class AmdFaults
             reason);
     }
 
-    // IO_PAGE_FAULT flags, bits 16.. of the second doubleword: guest, no execute, user, interrupt, present, read/write, privilege, reserved bit, translation request.
-    private const uint Guest = 1 << 0, Execute = 1 << 1, Interrupt = 1 << 3, Present = 1 << 4, Write = 1 << 5, Privilege = 1 << 6, Reserved = 1 << 7, Translation = 1 << 8;
+    // IO_PAGE_FAULT flags, bits 16.. of the second doubleword: guest, no execute, user, interrupt, present, read/write, privilege, reserved bit,
+    // translation request.
+    private const uint Guest = 1 << 0, Execute = 1 << 1, Interrupt = 1 << 3, Present = 1 << 4, Write = 1 << 5, Privilege = 1 << 6,
+        Reserved = 1 << 7, Translation = 1 << 8;
 
     private static (FaultClass Class, string Text) Reason(string name, uint flags) => name switch
     {
-        "IO_PAGE_FAULT" when (flags & Interrupt) != 0 => (FaultClass.Interrupt, (flags & Present) != 0 ? "the interrupt is refused by its remapping entry" : "the interrupt has no remapping entry"),
+        "IO_PAGE_FAULT"
+            when (flags & Interrupt) != 0 => (FaultClass.Interrupt,
+                (flags & Present) != 0 ? "the interrupt is refused by its remapping entry" : "the interrupt has no remapping entry"),
         "IO_PAGE_FAULT" when (flags & Reserved) != 0 => (FaultClass.BrokenTable, "reserved bits are set in an entry"),
         "IO_PAGE_FAULT" when (flags & Privilege) != 0 => (FaultClass.NotPermitted, "the entry does not allow it"),
-        "IO_PAGE_FAULT" when (flags & Present) == 0 => (FaultClass.NotMapped, (flags & Guest) != 0 ? "the guest's table has no entry there" : "the page table has no entry there"),
+        "IO_PAGE_FAULT" when (flags & Present) == 0 =>
+            (FaultClass.NotMapped, (flags & Guest) != 0 ? "the guest's table has no entry there" : "the page table has no entry there"),
         "IO_PAGE_FAULT" when (flags & Translation) != 0 => (FaultClass.TranslationRequest, "a translation request failed"),
         "IO_PAGE_FAULT" => (FaultClass.NotPermitted, "the entry is there and does not allow it"),
         "ILLEGAL_DEV_TABLE_ENTRY" => (FaultClass.BrokenTable, "the device table entry is malformed"),
@@ -70,7 +82,8 @@ internal static partial class AmdFaults
     }
 
     private static ulong? Number(string? text) => text is null ? null
-        : ulong.TryParse(text.StartsWith("0x", StringComparison.Ordinal) ? text[2..] : text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong value) ? value : null;
+        : ulong.TryParse(text.StartsWith("0x", StringComparison.Ordinal) ? text[2..] : text, NumberStyles.AllowHexSpecifier,
+            CultureInfo.InvariantCulture, out ulong value) ? value : null;
 
     [GeneratedRegex(@"Event logged \[(?<name>[A-Z_]+)(?<fields>[^\]]*)\]", RegexOptions.CultureInvariant)]
     private static partial Regex Line();

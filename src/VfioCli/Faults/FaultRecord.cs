@@ -37,20 +37,37 @@ internal enum FaultClass
 /// <param name="Code">The reason's number or name, as the data book has it.</param>
 /// <param name="Class">What kind of thing went wrong.</param>
 /// <param name="Reason">The reason in words.</param>
-internal sealed record FaultRecord(string Family, string? Device, string? Access, ulong? Address, uint? Pasid, string Code, FaultClass Class, string Reason)
+internal sealed record FaultRecord(string Family, string? Device, string? Access, ulong? Address, uint? Pasid, string Code,
+    FaultClass Class, string Reason)
 {
     /// <summary>What most likely stands behind it, and what to do.</summary>
     public string Advice => Class switch
     {
-        FaultClass.NotMapped when Address is < 0x1000 => "The address is close to 0: the driver most likely gave the device a descriptor or ring with an empty address field.",
-        FaultClass.NotMapped when Address is >= 0xfee00000 and < 0xfef00000 => "The address is the interrupt window of x86: the device sends an interrupt message as a plain write; is MSI programmed through VFIO?",
-        FaultClass.NotMapped => "Nothing is mapped there: the mapping was removed while the device still used it, the driver gave the device a process address instead of the IOVA, or the length ran over the end.",
-        FaultClass.NotPermitted => $"The mapping exists but does not allow a {Access ?? "transfer like this"}: map it {(Access == "write" ? "with write access" : "with the access that the device needs")}, or find out why the device does it.",
-        FaultClass.AddressTooWide => "The address does not fit the table or the unit: take IOVAs inside the permitted ranges (`vfio attach` prints them), not process addresses.",
-        FaultClass.DeviceNotConfigured => "The unit has no translation for this device: it is in block-DMA (bound but not attached), it has been detached while it still works, or its requests carry another requester id (an alias, a bridge).",
-        FaultClass.BrokenTable => "The IOMMU could not read its own tables or found reserved bits set: a bug of the kernel, or of whoever builds a nested table, or memory that something else has overwritten.",
-        FaultClass.Interrupt => "The interrupt does not match the interrupt remapping table: the device sends what was programmed before VFIO took it; reset it, and program interrupts through VFIO only.",
-        FaultClass.TranslationRequest => "The device's own translation cache (ATS, PRI) and the IOMMU disagree: is ATS on for this device and table, and was the cache invalidated after the unmap?",
+        FaultClass.NotMapped when Address is < 0x1000 =>
+            "The address is close to 0: the driver most likely gave the device a descriptor or ring with an empty address field.",
+        FaultClass.NotMapped when Address is >= 0xfee00000 and < 0xfef00000 =>
+            "The address is the interrupt window of x86: the device sends an interrupt message as a plain write; is MSI programmed through VFIO?",
+        FaultClass.NotMapped =>
+            "Nothing is mapped there: the mapping was removed while the device still used it, the driver gave the device a process address instead"
+                + " of the IOVA, or the length ran over the end.",
+        FaultClass.NotPermitted =>
+            $"The mapping exists but does not allow a {Access ?? "transfer like this"}: map it"
+                + $" {(Access == "write" ? "with write access" : "with the access that the device needs")}, or find out why the device does it.",
+        FaultClass.AddressTooWide =>
+            "The address does not fit the table or the unit: take IOVAs inside the permitted ranges (`vfio attach` prints them), not"
+                + " process addresses.",
+        FaultClass.DeviceNotConfigured =>
+            "The unit has no translation for this device: it is in block-DMA (bound but not attached), it has been detached while it still works, or"
+                + " its requests carry another requester id (an alias, a bridge).",
+        FaultClass.BrokenTable =>
+            "The IOMMU could not read its own tables or found reserved bits set: a bug of the kernel, or of whoever builds a nested table, or memory"
+                + " that something else has overwritten.",
+        FaultClass.Interrupt =>
+            "The interrupt does not match the interrupt remapping table: the device sends what was programmed before VFIO took it; reset it, and"
+                + " program interrupts through VFIO only.",
+        FaultClass.TranslationRequest =>
+            "The device's own translation cache (ATS, PRI) and the IOMMU disagree: is ATS on for this device and table, and was the cache"
+                + " invalidated after the unmap?",
         _ => "The data book of the IOMMU has the details.",
     };
 }

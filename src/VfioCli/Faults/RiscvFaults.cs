@@ -3,7 +3,9 @@ using System.Text.RegularExpressions;
 
 namespace VfioCli.Faults;
 
-/// <summary>Fault lines of the RISC-V IOMMU as Linux prints them; causes as in the RISC-V IOMMU architecture, "Fault record CAUSE field encodings".</summary>
+/// <summary>
+/// Fault lines of the RISC-V IOMMU as Linux prints them; causes as in the RISC-V IOMMU architecture, "Fault record CAUSE field encodings".
+/// </summary>
 internal static partial class RiscvFaults
 {
     /// <summary>Reads one line; null when it is none of the RISC-V IOMMU's.</summary>
@@ -21,8 +23,10 @@ internal static partial class RiscvFaults
         (FaultClass kind, string? access, string reason) = Cause(cause);
 
         // The device id of a PCI function is its segment and requester id.
-        string name = $"{device >> 16:x4}:{(device >> 8) & 0xff:x2}:{(device >> 3) & 0x1f:x2}.{device & 7:x} (if a PCI function; device id 0x{device:x})";
-        return new FaultRecord("RISC-V", name, access, kind is FaultClass.DeviceNotConfigured or FaultClass.BrokenTable ? null : address, null, cause.ToString(CultureInfo.InvariantCulture), kind, reason);
+        string name =
+            $"{device >> 16:x4}:{(device >> 8) & 0xff:x2}:{(device >> 3) & 0x1f:x2}.{device & 7:x} (if a PCI function; device id 0x{device:x})";
+        return new FaultRecord("RISC-V", name, access, kind is FaultClass.DeviceNotConfigured or FaultClass.BrokenTable ? null : address, null,
+            cause.ToString(CultureInfo.InvariantCulture), kind, reason);
     }
 
     private static (FaultClass Class, string? Access, string Text) Cause(int cause) => cause switch
@@ -54,6 +58,7 @@ internal static partial class RiscvFaults
         _ => (FaultClass.Other, null, "a cause that is not in this table"),
     };
 
-    [GeneratedRegex(@"Fault (?<cause>\d+) devid: 0x(?<device>[0-9a-f]+) iotval: (?<address>[0-9a-f]+) iotval2: (?<second>[0-9a-f]+)", RegexOptions.CultureInvariant)]
+    [GeneratedRegex(@"Fault (?<cause>\d+) devid: 0x(?<device>[0-9a-f]+) iotval: (?<address>[0-9a-f]+) iotval2: (?<second>[0-9a-f]+)",
+        RegexOptions.CultureInvariant)]
     private static partial Regex Line();
 }

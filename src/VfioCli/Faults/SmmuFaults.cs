@@ -4,7 +4,8 @@ using System.Text.RegularExpressions;
 namespace VfioCli.Faults;
 
 /// <summary>
-/// Event lines of SMMUv3 as Linux prints them: since 6.14 named and decoded, before that an id and four raw doublewords. Events as in the Arm SMMUv3 architecture, 7.3.
+/// Event lines of SMMUv3 as Linux prints them: since 6.14 named and decoded, before that an id and four raw doublewords. Events as in the Arm SMMUv3
+/// architecture, 7.3.
 /// </summary>
 internal sealed partial class SmmuFaults
 {
@@ -22,7 +23,8 @@ internal sealed partial class SmmuFaults
             string client = named.Groups["client"].Value;
             _named = new FaultRecord(
                 "SMMUv3", client == "(unassigned sid)" ? $"stream 0x{named.Groups["sid"].Value}" : client, null,
-                named.Groups["iova"].Success ? Hex(named.Groups["iova"].Value) : null, Hex(named.Groups["ssid"].Value) is var ssid and not 0 ? (uint)ssid : null, name, kind, reason);
+                named.Groups["iova"].Success ? Hex(named.Groups["iova"].Value) : null,
+                Hex(named.Groups["ssid"].Value) is var ssid and not 0 ? (uint)ssid : null, name, kind, reason);
             return named.Groups["iova"].Success ? null : Take();
         }
 
@@ -56,7 +58,8 @@ internal sealed partial class SmmuFaults
         return record;
     }
 
-    // Doubleword 0: id, SSV (bit 11), SubstreamID (31:12), StreamID (63:32); doubleword 1: PnU (33), InD (34), RnW (35), S2 (39); doubleword 2: input address.
+    // Doubleword 0: id, SSV (bit 11), SubstreamID (31:12), StreamID (63:32); doubleword 1: PnU (33), InD (34), RnW (35), S2 (39); doubleword 2: input
+    // address.
     private FaultRecord FromRaw()
     {
         string name = Name(_event);
@@ -77,8 +80,10 @@ internal sealed partial class SmmuFaults
     private static string Name(int id) => id switch
     {
         0x01 => "F_UUT", 0x02 => "C_BAD_STREAMID", 0x03 => "F_STE_FETCH", 0x04 => "C_BAD_STE", 0x05 => "F_BAD_ATS_TREQ", 0x06 => "F_STREAM_DISABLED",
-        0x07 => "F_TRANSL_FORBIDDEN", 0x08 => "C_BAD_SUBSTREAMID", 0x09 => "F_CD_FETCH", 0x0a => "C_BAD_CD", 0x0b => "F_WALK_EABT", 0x10 => "F_TRANSLATION",
-        0x11 => "F_ADDR_SIZE", 0x12 => "F_ACCESS", 0x13 => "F_PERMISSION", 0x20 => "F_TLB_CONFLICT", 0x21 => "F_CFG_CONFLICT", 0x24 => "E_PAGE_REQUEST", 0x25 => "F_VMS_FETCH",
+        0x07 => "F_TRANSL_FORBIDDEN", 0x08 => "C_BAD_SUBSTREAMID", 0x09 => "F_CD_FETCH", 0x0a => "C_BAD_CD", 0x0b => "F_WALK_EABT",
+        0x10 => "F_TRANSLATION",
+        0x11 => "F_ADDR_SIZE", 0x12 => "F_ACCESS", 0x13 => "F_PERMISSION", 0x20 => "F_TLB_CONFLICT", 0x21 => "F_CFG_CONFLICT",
+        0x24 => "E_PAGE_REQUEST", 0x25 => "F_VMS_FETCH",
         _ => $"event 0x{id:x2}",
     };
 
@@ -95,13 +100,19 @@ internal sealed partial class SmmuFaults
         "C_BAD_CD" => (FaultClass.BrokenTable, "the context descriptor is malformed or not valid"),
         "F_STE_FETCH" or "F_CD_FETCH" or "F_VMS_FETCH" or "F_WALK_EABT" => (FaultClass.BrokenTable, "a table cannot be read"),
         "F_TLB_CONFLICT" or "F_CFG_CONFLICT" => (FaultClass.BrokenTable, "caches hold contradicting entries: an invalidation is missing"),
-        "F_BAD_ATS_TREQ" or "F_TRANSL_FORBIDDEN" or "E_PAGE_REQUEST" => (FaultClass.TranslationRequest, "a translated request or a translation request that is not allowed"),
+        "F_BAD_ATS_TREQ" or "F_TRANSL_FORBIDDEN" or "E_PAGE_REQUEST" =>
+            (FaultClass.TranslationRequest, "a translated request or a translation request that is not allowed"),
         _ => (FaultClass.Other, "an event that is not in this table"),
     };
 
-    private static ulong Hex(string text) => ulong.TryParse(text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong value) ? value : 0;
+    private static ulong Hex(string text) => ulong.TryParse(text, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out ulong value)
+        ? value
+        : 0;
 
-    [GeneratedRegex(@"event: (?<name>[A-Z_]+) client: (?<client>\(unassigned sid\)|\S+) sid: (?:0x)?(?<sid>[0-9a-f]+) ssid: (?:0x)?(?<ssid>[0-9a-f]+)(?: iova: (?:0x)?(?<iova>[0-9a-f]+))?", RegexOptions.CultureInvariant)]
+    [GeneratedRegex(
+        @"event: (?<name>[A-Z_]+) client: (?<client>\(unassigned sid\)|\S+) sid: (?:0x)?(?<sid>[0-9a-f]+)"
+            + @" ssid: (?:0x)?(?<ssid>[0-9a-f]+)(?: iova: (?:0x)?(?<iova>[0-9a-f]+))?",
+        RegexOptions.CultureInvariant)]
     private static partial Regex Named();
 
     [GeneratedRegex(@"\b(?:priv|unpriv) (?:data|inst) (?<access>read|write)\b", RegexOptions.CultureInvariant)]

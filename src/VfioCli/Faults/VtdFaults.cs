@@ -25,7 +25,8 @@ internal static partial class VtdFaults
             device.Count(static letter => letter == ':') == 1 ? "0000:" + device : device,
             interrupt ? null : kind.Contains("Write", StringComparison.Ordinal) ? "write" : "read",
             interrupt ? null : ulong.Parse(match.Groups["address"].Value, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture),
-            match.Groups["pasid"].Success && uint.TryParse(match.Groups["pasid"].Value, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out uint pasid) && pasid != uint.MaxValue ? pasid : null,
+            match.Groups["pasid"].Success && uint.TryParse(match.Groups["pasid"].Value, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture,
+                out uint pasid) && pasid != uint.MaxValue ? pasid : null,
             $"0x{code:x2}",
             reason.Class,
             reason.Text);
@@ -59,7 +60,8 @@ internal static partial class VtdFaults
         0x38 or 0x40 or 0x50 or 0x58 => (FaultClass.BrokenTable, "a table of scalable mode cannot be read"),
         0x39 => (FaultClass.DeviceNotConfigured, "the root entry of the bus is not present"),
         0x41 => (FaultClass.DeviceNotConfigured, "the context entry of the device is not present"),
-        0x3a or 0x42 or 0x43 or 0x48 or 0x52 or 0x5a or 0x5b or 0x72 or 0x7a or 0x7b => (FaultClass.BrokenTable, "an entry of scalable mode is malformed"),
+        0x3a or 0x42 or 0x43 or 0x48 or 0x52 or 0x5a or 0x5b or 0x72 or 0x7a or 0x7b =>
+            (FaultClass.BrokenTable, "an entry of scalable mode is malformed"),
         0x44 => (FaultClass.TranslationRequest, "translation requests are not enabled in the context entry"),
         0x45 => (FaultClass.DeviceNotConfigured, "requests with PASID are not enabled in the context entry"),
         0x46 => (FaultClass.DeviceNotConfigured, "the PASID is larger than the context entry allows"),
@@ -74,6 +76,10 @@ internal static partial class VtdFaults
         _ => (FaultClass.Other, "a reason that is not in this table"),
     };
 
-    [GeneratedRegex(@"\[(?<kind>DMA Read|DMA Write|INTR-REMAP)(?: NO_PASID| PASID (?:0x)?(?<pasid>[0-9a-f]+))?\] Request device \[(?<device>[0-9a-f:]+\.[0-7])\](?: PASID (?<pasid>[0-9a-f]+))? fault (?:addr|index) (?:0x)?(?<address>[0-9a-f]+)\s*\[fault reason (?:0x)?(?<reason>[0-9a-f]+)\]", RegexOptions.CultureInvariant | RegexOptions.IgnoreCase)]
+    [GeneratedRegex(
+        @"\[(?<kind>DMA Read|DMA Write|INTR-REMAP)(?: NO_PASID| PASID (?:0x)?(?<pasid>[0-9a-f]+))?\]"
+            + @" Request device \[(?<device>[0-9a-f:]+\.[0-7])\](?: PASID (?<pasid>[0-9a-f]+))?"
+            + @" fault (?:addr|index) (?:0x)?(?<address>[0-9a-f]+)\s*\[fault reason (?:0x)?(?<reason>[0-9a-f]+)\]",
+        RegexOptions.CultureInvariant | RegexOptions.IgnoreCase)]
     private static partial Regex Line();
 }

@@ -22,7 +22,8 @@ internal static class HostOpening
         HostSelection selection = HostSelection.Parse(choice.Host is null or "" ? "auto" : choice.Host) with { Topology = choice.Topology };
         if (choice.Topology is not null && selection.Kind is HostKind.Kernel or HostKind.Capture)
         {
-            throw new CommandFailure(ExitCode.Usage, $"--topology describes a simulated machine, and --host {choice.Host} is none.", "Leave one of the two out.");
+            throw new CommandFailure(ExitCode.Usage, $"--topology describes a simulated machine, and --host {choice.Host} is none.",
+                "Leave one of the two out.");
         }
 
         // A node that is there but may not be opened is this machine's, and a question of permission, not a reason to simulate.
@@ -33,6 +34,7 @@ internal static class HostOpening
         }
 
         IommuHost host = IommuHost.Open(selection);
-        return new OpenedHost(host, host.IsFallback, host.Kind == HostKind.Kernel ? new DirectoryBindingStore(DirectoryBindingStore.DefaultDirectory) : new MemoryBindingStore());
+        return new OpenedHost(host, host.IsFallback,
+            host.Kind == HostKind.Kernel ? new DirectoryBindingStore(DirectoryBindingStore.DefaultDirectory) : new MemoryBindingStore());
     }
 }

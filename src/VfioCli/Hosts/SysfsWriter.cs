@@ -6,8 +6,8 @@ using IommuFd.Sysfs;
 namespace VfioCli.Hosts;
 
 /// <summary>
-/// Writes with a timeout. A driver's remove routine can wait for ever inside the write to <c>unbind</c> (for a user of the device to go away), and a thread in that state
-/// cannot be killed: on the kernel such a write is done by a child process, which can be left behind.
+/// Writes with a timeout. A driver's remove routine can wait for ever inside the write to <c>unbind</c> (for a user of the device to go away), and a
+/// thread in that state cannot be killed: on the kernel such a write is done by a child process, which can be left behind.
 /// </summary>
 internal sealed class SysfsWriter(IHost host, TimeSpan timeout, Action<string>? remark = null)
 {
@@ -31,7 +31,9 @@ internal sealed class SysfsWriter(IHost host, TimeSpan timeout, Action<string>? 
         return host is LinuxHost ? WriteInChild(step) : WriteInThread(step);
     }
 
-    /// <summary>The child's whole life: one write, its errno as exit status. It holds a lock as long, by which later commands see that the write still waits.</summary>
+    /// <summary>
+    /// The child's whole life: one write, its errno as exit status. It holds a lock as long, by which later commands see that the write still waits.
+    /// </summary>
     public static int RunChild(string path, string text)
     {
         FileStream? pending = null;
@@ -88,7 +90,8 @@ internal sealed class SysfsWriter(IHost host, TimeSpan timeout, Action<string>? 
 
     private int WriteInThread(SysfsWrite step)
     {
-        Task<int> write = Task.Factory.StartNew(() => host.Sysfs.WriteText(step.Path, step.Text), CancellationToken.None, TaskCreationOptions.LongRunning, TaskScheduler.Default);
+        Task<int> write = Task.Factory.StartNew(() => host.Sysfs.WriteText(step.Path, step.Text), CancellationToken.None,
+            TaskCreationOptions.LongRunning, TaskScheduler.Default);
         try
         {
             return write.Wait(timeout) ? write.Result : -Errno.ETIMEDOUT;

@@ -25,7 +25,8 @@ internal sealed class TraceFile : IDisposable
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new CommandFailure(ExitCode.Usage, $"the trace cannot be written to {name}: {exception.Message.TrimEnd('.')}.", "Name a file in a directory that this user may write to, or - for stderr.");
+            throw new CommandFailure(ExitCode.Usage, $"the trace cannot be written to {name}: {exception.Message.TrimEnd('.')}.",
+                "Name a file in a directory that this user may write to, or - for stderr.");
         }
 
         _host = new TracingHost(host.Host, _record is not null ? null : _text ?? error, _record);

@@ -3,7 +3,9 @@ using System.Text.Json;
 
 namespace VfioCli.Output;
 
-/// <summary>One JSON document on stdout: <c>schema</c> (name and version), <c>host</c>, and what the verb adds. The schemas are in <c>docs/schema</c>.</summary>
+/// <summary>
+/// One JSON document on stdout: <c>schema</c> (name and version), <c>host</c>, and what the verb adds. The schemas are in <c>docs/schema</c>.
+/// </summary>
 internal static class JsonReport
 {
     /// <summary>Writes the document whose members <paramref name="body"/> adds.</summary>

@@ -20,7 +20,8 @@ internal static class ImageText
                 ulong address = at < 0 ? 0 : NumberText.Parse(part[(at + 1)..], "the address of the image");
                 if (!image.TryAdd(address, Read(file)))
                 {
-                    throw new CommandFailure(ExitCode.Usage, $"{file} cannot be put at 0x{address:x}.", "An image is not empty, lies below 0xffffbfffe00000 and overlaps no other.");
+                    throw new CommandFailure(ExitCode.Usage, $"{file} cannot be put at 0x{address:x}.",
+                        "An image is not empty, lies below 0xffffbfffe00000 and overlaps no other.");
                 }
             }
 
@@ -49,7 +50,8 @@ internal static class ImageText
         }
         catch (IOException exception)
         {
-            throw new CommandFailure(ExitCode.Usage, $"'{file}' cannot be read: {exception.Message}", "Images are read whole, up to 2 GiB; cut out the part that holds the tables.");
+            throw new CommandFailure(ExitCode.Usage, $"'{file}' cannot be read: {exception.Message}",
+                "Images are read whole, up to 2 GiB; cut out the part that holds the tables.");
         }
     }
 }

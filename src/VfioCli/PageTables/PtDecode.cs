@@ -34,7 +34,8 @@ internal static class PtDecode
         foreach ((ulong entry, int at, EntryExplanation text) in all)
         {
             string fields = string.Join(", ", text.Fields.Select(static field => $"{field.Name} {field.Value}"));
-            terminal.Line(string.Create(CultureInfo.InvariantCulture, $"0x{entry:x} at level {at}: {text.Kind.ToString().ToLowerInvariant()}{(fields.Length == 0 ? "" : ", " + fields)}"));
+            terminal.Line(string.Create(CultureInfo.InvariantCulture,
+                $"0x{entry:x} at level {at}: {text.Kind.ToString().ToLowerInvariant()}{(fields.Length == 0 ? "" : ", " + fields)}"));
             terminal.Line($"      -> {text.Verdict}");
         }
 

@@ -27,7 +27,9 @@ internal static class PtDiff
             runs.AddRange(PageRun.Of(differences.Where(d => d.Side == side).Select(static d => d.Leaf)).Select(run => (side, run)));
         }
 
-        runs.Sort(static (x, y) => x.Run.First.Address != y.Run.First.Address ? x.Run.First.Address.CompareTo(y.Run.First.Address) : y.Side.CompareTo(x.Side));
+        runs.Sort(static (x, y) => x.Run.First.Address != y.Run.First.Address
+            ? x.Run.First.Address.CompareTo(y.Run.First.Address)
+            : y.Side.CompareTo(x.Side));
         foreach ((char side, PageRun run) in runs)
         {
             terminal.Line($"{side} {run}");

@@ -15,7 +15,8 @@ internal static class PtFormats
         PageTableTool[] tools = [.. PageTableFormats.Names.Select(static name => PageTableFormats.Find(name)!)];
         foreach (PageTableTool tool in tools)
         {
-            table.Add(tool.Name, Text(tool.Geometry.TopLevel + 1), Text(tool.Geometry.InputBits), Text(tool.Geometry.OutputBits), NumberText.Size(1UL << tool.Geometry.GranuleLg2));
+            table.Add(tool.Name, Text(tool.Geometry.TopLevel + 1), Text(tool.Geometry.InputBits), Text(tool.Geometry.OutputBits),
+                NumberText.Size(1UL << tool.Geometry.GranuleLg2));
         }
 
         terminal.Print(table);

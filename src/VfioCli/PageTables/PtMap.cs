@@ -21,7 +21,8 @@ internal static class PtMap
         }
 
         ulong arena = at == 0 ? 0x20_0000 : at;
-        using PhysicalMemory memory = new(new PhysicalMemoryOptions { AddressBits = 56, ArenaBase = arena, ArenaSize = ArenaSize, PinnedBase = 1UL << 55 });
+        using PhysicalMemory memory =
+            new(new PhysicalMemoryOptions { AddressBits = 56, ArenaBase = arena, ArenaSize = ArenaSize, PinnedBase = 1UL << 55 });
         using IPageTableBuilder table = tool.Build(memory);
         foreach (string text in maps.Split(','))
         {
@@ -35,7 +36,8 @@ internal static class PtMap
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new CommandFailure(ExitCode.Permission, $"'{file}' cannot be written: {exception.Message}", "Name a file in a folder that exists and can be written.");
+            throw new CommandFailure(ExitCode.Permission, $"'{file}' cannot be written: {exception.Message}",
+                "Name a file in a folder that exists and can be written.");
         }
 
         terminal.Line($"{file}: {NumberText.Size((ulong)bytes.Length)} of tables for physical address 0x{arena:x}, root at 0x{table.Root:x}");
@@ -61,7 +63,8 @@ internal static class PtMap
         int equals = text.IndexOf('=', StringComparison.Ordinal), plus = text.IndexOf('+', StringComparison.Ordinal), colon = text.LastIndexOf(':');
         if (equals < 0 || plus < equals)
         {
-            throw new CommandFailure(ExitCode.Usage, $"'{text}' is not a mapping.", "Write it as IOVA=PA+SIZE or IOVA=PA+SIZE:rw, for example 0x10000=0x80000000+2M:rw.");
+            throw new CommandFailure(ExitCode.Usage, $"'{text}' is not a mapping.",
+                "Write it as IOVA=PA+SIZE or IOVA=PA+SIZE:rw, for example 0x10000=0x80000000+2M:rw.");
         }
 
         ulong iova = NumberText.Parse(text[..equals], "the IOVA"), output = NumberText.Parse(text[(equals + 1)..plus], "the physical address");
@@ -77,7 +80,8 @@ internal static class PtMap
             Errno.EADDRINUSE => "a part of it is mapped already",
             Errno.ERANGE => $"an address is too wide for {tool.Name}",
             Errno.ENOMEM => "the tables do not fit in 1 GiB",
-            _ => $"addresses and size must be multiples of {NumberText.Size(1UL << tool.Geometry.GranuleLg2)}, and {tool.Name} must be able to express the access",
+            _ => $"addresses and size must be multiples of {NumberText.Size(1UL << tool.Geometry.GranuleLg2)}, and {tool.Name} must be able to"
+                + " express the access",
         };
         throw new CommandFailure(ExitCode.Usage, $"{text} cannot be mapped: {cause}.", "Nothing was written.") { Errno = -result };
     }

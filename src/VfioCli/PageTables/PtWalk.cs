@@ -17,7 +17,8 @@ internal static class PtWalk
         foreach (StepExplanation step in walk.Steps)
         {
             terminal.Line(string.Create(CultureInfo.InvariantCulture,
-                $"level {step.Step.Level}  iova[{step.HighBit}:{step.LowBit}] = 0x{step.Step.Index:x}  entry 0x{step.Step.Entry:x} at 0x{step.Step.EntryAddress:x}"));
+                $"level {step.Step.Level}  iova[{step.HighBit}:{step.LowBit}] = 0x{step.Step.Index:x}  entry 0x{step.Step.Entry:x} at"
+                    + $" 0x{step.Step.EntryAddress:x}"));
             foreach ((string name, string value) in step.Entry.Fields)
             {
                 terminal.Line($"         {name} {value}");

@@ -32,8 +32,12 @@ internal sealed record Drift(PersistentDevice Wanted, DriftKind Kind, PciFunctio
     {
         DriftKind.None => $"{Wanted.Address}: on {Wanted.Driver}, as wanted",
         DriftKind.Driver => $"{Wanted.Address}: on {Found?.Driver ?? "no driver"}, wanted on {Wanted.Driver}; `vfio persist --apply` binds it",
-        DriftKind.Moved => $"{Wanted.Address}: the device {Wanted.Vendor:x4}:{Wanted.Device:x4} is now at {Found!.Address}; `vfio forget {Wanted.Address}` and `vfio persist {Found.Address}`",
-        DriftKind.Replaced => $"{Wanted.Address}: another device is there ({Found!.Vendor:x4}:{Found.Device:x4}, wanted {Wanted.Vendor:x4}:{Wanted.Device:x4}); it is not touched",
+        DriftKind.Moved =>
+            $"{Wanted.Address}: the device {Wanted.Vendor:x4}:{Wanted.Device:x4} is now at {Found!.Address}; `vfio forget {Wanted.Address}` and"
+                + $" `vfio persist {Found.Address}`",
+        DriftKind.Replaced =>
+            $"{Wanted.Address}: another device is there ({Found!.Vendor:x4}:{Found.Device:x4}, wanted {Wanted.Vendor:x4}:{Wanted.Device:x4}); it is"
+                + " not touched",
         _ => $"{Wanted.Address}: nothing is there; `vfio forget {Wanted.Address}` if it is gone for good",
     };
 

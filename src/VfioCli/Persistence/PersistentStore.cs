@@ -5,8 +5,8 @@ using VfioCli.Verbs;
 namespace VfioCli.Persistence;
 
 /// <summary>
-/// What is written under /etc so that a binding outlives a reboot: a definition for each function, one udev rule that sets driver_override before a module can take the
-/// function, and one unit that binds what a built-in or initramfs driver took first.
+/// What is written under /etc so that a binding outlives a reboot: a definition for each function, one udev rule that sets driver_override before a
+/// module can take the function, and one unit that binds what a built-in or initramfs driver took first.
 /// </summary>
 /// <param name="root">The directory that stands for /.</param>
 internal sealed class PersistentStore(string root)
@@ -25,7 +25,8 @@ internal sealed class PersistentStore(string root)
 
     /// <summary>Every definition, by address.</summary>
     public IReadOnlyList<PersistentDevice> Read() => !Directory.Exists(Definitions) ? []
-        : [.. Directory.GetFiles(Definitions).Select(static file => PersistentDevice.Parse(Path.GetFileName(file), File.ReadAllText(file))).OfType<PersistentDevice>().OrderBy(static device => device.Address)];
+        : [.. Directory.GetFiles(Definitions).Select(static file => PersistentDevice.Parse(Path.GetFileName(file), File.ReadAllText(file)))
+            .OfType<PersistentDevice>().OrderBy(static device => device.Address)];
 
     /// <summary>Adds or replaces definitions.</summary>
     public void Add(IEnumerable<PersistentDevice> devices)
@@ -51,17 +52,23 @@ internal sealed class PersistentStore(string root)
         StringBuilder text = new("# Written by `vfio persist`; `vfio forget` takes lines away.\n");
         foreach (PersistentDevice device in Read())
         {
-            _ = text.Append(CultureInfo.InvariantCulture, $"ACTION==\"add\", SUBSYSTEM==\"pci\", KERNEL==\"{device.Address}\", ATTR{{vendor}}==\"0x{device.Vendor:x4}\", ATTR{{device}}==\"0x{device.Device:x4}\", ATTR{{driver_override}}=\"{device.Driver}\"\n");
+            _ = text.Append(CultureInfo.InvariantCulture,
+                $"ACTION==\"add\", SUBSYSTEM==\"pci\", KERNEL==\"{device.Address}\", ATTR{{vendor}}==\"0x{device.Vendor:x4}\","
+                    + $" ATTR{{device}}==\"0x{device.Device:x4}\", ATTR{{driver_override}}=\"{device.Driver}\"\n");
         }
 
         return text.ToString();
     }
 
     /// <summary>What an initial RAM disk needs when it loads the host's driver before udev of the root file system runs.</summary>
-    public static string InitramfsHint => "If the initramfs already loads the host's driver: dracut: add_drivers+=\" vfio-pci \" and install_items+=\" /etc/udev/rules.d/10-vfio.rules \"; "
-        + "initramfs-tools: vfio-pci in /etc/initramfs-tools/modules, then update-initramfs -u; mkinitcpio: MODULES=(vfio_pci vfio vfio_iommu_type1), then mkinitcpio -P.";
+    public static string InitramfsHint =>
+        "If the initramfs already loads the host's driver: dracut: add_drivers+=\" vfio-pci \" and install_items+=\""
+            + " /etc/udev/rules.d/10-vfio.rules \"; "
+        + "initramfs-tools: vfio-pci in /etc/initramfs-tools/modules, then update-initramfs -u; mkinitcpio: MODULES=(vfio_pci vfio"
+        + " vfio_iommu_type1), then mkinitcpio -P.";
 
-    // systemd looks for a bare name in /usr/local/bin and /usr/bin; a command that lies elsewhere is named in full, unless the files are for another root.
+    // systemd looks for a bare name in /usr/local/bin and /usr/bin; a command that lies elsewhere is named in full, unless the files are for another
+    // root.
     private string UnitText() =>
         $"""
         # Written by `vfio persist`.

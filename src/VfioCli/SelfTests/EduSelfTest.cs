@@ -4,12 +4,13 @@ using IommuFd;
 namespace VfioCli.SelfTests;
 
 /// <summary>
-/// The self-test of QEMU's education device (1234:11e8, docs/specs/edu.rst) and of its twin in the simulator: registers, DMA in both directions through the IOMMU, the
-/// interrupt at its end, and the proof that DMA to an IOVA that is no longer mapped does not arrive.
+/// The self-test of QEMU's education device (1234:11e8, docs/specs/edu.rst) and of its twin in the simulator: registers, DMA in both directions
+/// through the IOMMU, the interrupt at its end, and the proof that DMA to an IOVA that is no longer mapped does not arrive.
 /// </summary>
 /// <remarks>
-/// Registers in BAR 0: 0x00 identification (major, minor, 0x00ed), 0x04 liveness (reads back inverted), 0x24 interrupt status, 0x64 interrupt acknowledge,
-/// 0x80 DMA source, 0x88 DMA destination, 0x90 count, 0x98 command (bit 0 start, bit 1 from device to memory, bit 2 interrupt when done). Its buffer of 4 KiB is at 0x40000.
+/// Registers in BAR 0: 0x00 identification (major, minor, 0x00ed), 0x04 liveness (reads back inverted), 0x24 interrupt status, 0x64 interrupt
+/// acknowledge, 0x80 DMA source, 0x88 DMA destination, 0x90 count, 0x98 command (bit 0 start, bit 1 from device to memory, bit 2 interrupt when
+/// done). Its buffer of 4 KiB is at 0x40000.
 /// </remarks>
 internal static class EduSelfTest
 {
@@ -56,7 +57,8 @@ internal static class EduSelfTest
             _ = Step(steps, "bytes out", failure is null, failure ?? $"{Bytes} bytes read by the device from IOVA 0x{iova:x}");
             failure = Transfer(bar, interrupt, DeviceBuffer, iova + Bytes, ToMemory | WithInterrupt);
             bool equal = sent.SequenceEqual(received);
-            _ = Step(steps, "bytes back", failure is null && equal, failure ?? (equal ? $"{Bytes} bytes written by the device to IOVA 0x{iova + Bytes:x} are the same" : "the bytes that came back differ"));
+            _ = Step(steps, "bytes back", failure is null && equal, failure
+                ?? (equal ? $"{Bytes} bytes written by the device to IOVA 0x{iova + Bytes:x} are the same" : "the bytes that came back differ"));
             _ = Step(steps, "interrupt", failure is null, failure ?? $"{interrupt.Kind} after each transfer");
         }
 
@@ -64,7 +66,8 @@ internal static class EduSelfTest
         received.Fill(0x5a);
         string? late = Transfer(bar, interrupt, DeviceBuffer, iova + Bytes, ToMemory | WithInterrupt);
         bool untouched = !received.ContainsAnyExcept((byte)0x5a);
-        _ = Step(steps, "unmapped IOVA", late is null && untouched, late ?? (untouched ? $"a write to 0x{iova + Bytes:x} after it was unmapped did not arrive" : "the device reached memory that is not mapped"));
+        _ = Step(steps, "unmapped IOVA", late is null && untouched, late
+            ?? (untouched ? $"a write to 0x{iova + Bytes:x} after it was unmapped did not arrive" : "the device reached memory that is not mapped"));
         return steps;
     }
 
@@ -102,7 +105,9 @@ internal static class EduSelfTest
         return null;
     }
 
-    private static InterruptKind Kind(BoundDevice device) => device.Calls.GetIrqInfo(InterruptKind.Msi).Count > 0 ? InterruptKind.Msi : InterruptKind.Intx;
+    private static InterruptKind Kind(BoundDevice device) => device.Calls.GetIrqInfo(InterruptKind.Msi).Count > 0
+        ? InterruptKind.Msi
+        : InterruptKind.Intx;
 
     private static bool Step(List<SelfTestStep> steps, string name, bool passed, string detail)
     {

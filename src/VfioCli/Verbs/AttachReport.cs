@@ -39,8 +39,12 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
         for (int i = 0; i < attached.Devices.Count; i++)
         {
             BoundDevice device = attached.Devices[i];
-            Field("bind", $"{device.Address}: {(IsContainer ? $"group {session.Bus.Find(device.Address!.Value)?.Group}" : $"device id {device.DeviceId}")}, cookie {device.Cookie}");
-            Field("attach", $"{device.Address}: {(IsContainer ? "its group's container" : $"address space {attached.Space.Id}, page table {attached.Attachments[i].TableId}")}");
+            Field("bind",
+                $"{device.Address}: {(IsContainer ? $"group {session.Bus.Find(device.Address!.Value)?.Group}" : $"device id {device.DeviceId}")},"
+                    + $" cookie {device.Cookie}");
+            Field("attach",
+                $"{device.Address}: "
+                    + (IsContainer ? "its group's container" : $"address space {attached.Space.Id}, page table {attached.Attachments[i].TableId}"));
             Field("format", $"{device.Address}: {PageTableText.Of(device)}");
         }
 
@@ -52,7 +56,8 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
         Field("IOVA", $"aligned to {NumberText.Size(attached.Space.Alignment)}");
         foreach (Mapping mapping in attached.Mappings)
         {
-            Field("map", $"0x{mapping.Iova:x} {NumberText.Size(mapping.Length)}, read and write, pages of {NumberText.Size(mapping.Buffer.PageSize)}");
+            Field("map",
+                $"0x{mapping.Iova:x} {NumberText.Size(mapping.Length)}, read and write, pages of {NumberText.Size(mapping.Buffer.PageSize)}");
         }
 
         foreach ((BoundDevice device, string name, IReadOnlyList<SelfTestStep> steps) in SelfTests)
@@ -65,13 +70,18 @@ internal sealed class AttachReport(Session session, Attached attached, BorrowedD
 
         foreach ((FaultRecord fault, int count) in Faults)
         {
-            Field("fault log", string.Create(CultureInfo.InvariantCulture, $"{fault.Family} {fault.Code}: {fault.Device} {fault.Access} of 0x{fault.Address:x}: {fault.Reason}{(count == 1 ? "" : $", {count} times")}"));
+            Field("fault log",
+                string.Create(CultureInfo.InvariantCulture,
+                    $"{fault.Family} {fault.Code}: {fault.Device} {fault.Access} of 0x{fault.Address:x}:"
+                        + $" {fault.Reason}{(count == 1 ? "" : $", {count} times")}"));
         }
 
         if (SelfTests.Count > 0)
         {
-            int all = SelfTests.Sum(static test => test.Steps.Count), passed = SelfTests.Sum(static test => test.Steps.Count(static step => step.Passed));
-            session.Terminal.Line(string.Create(CultureInfo.InvariantCulture, $"self-test: {(passed == all ? "passed" : "FAILED")}, {passed} of {all} checks"));
+            int all = SelfTests.Sum(static test => test.Steps.Count),
+                passed = SelfTests.Sum(static test => test.Steps.Count(static step => step.Passed));
+            session.Terminal.Line(string.Create(CultureInfo.InvariantCulture,
+                $"self-test: {(passed == all ? "passed" : "FAILED")}, {passed} of {all} checks"));
         }
     }
 

@@ -42,7 +42,8 @@ internal sealed class Attached : IDisposable
         try
         {
             // A kernel with /dev/iommu and without character devices still has the groups.
-            bool container = functions.Any(function => session.Bus.Find(function.Address) is { HasDeviceNode: false, Group: { } group } && session.Sysfs.Exists($"/dev/vfio/{group}"));
+            bool container = functions.Any(function => session.Bus.Find(function.Address) is { HasDeviceNode: false, Group: { } group }
+                && session.Sysfs.Exists($"/dev/vfio/{group}"));
             IommuContext context = Keep(session.Iommu.OpenContext(container ? ContextKind.Container : null));
             IoAddressSpace space = Keep(context.CreateAddressSpace());
             Attached attached = new(context, space);
@@ -57,7 +58,9 @@ internal sealed class Attached : IDisposable
             {
                 Check(space, map);
                 DmaBuffer buffer = Keep(session.Iommu.AllocateBuffer(map.Size, new DmaBufferOptions { PageSize = PageSize(map.Size) }));
-                attached._mappings.Add(Keep(map.Iova is { } iova ? space.Map(buffer, 0, map.Size, DmaAccess.ReadWrite, iova) : space.Map(buffer, 0, map.Size, DmaAccess.ReadWrite, null)));
+                attached._mappings.Add(Keep(map.Iova is { } iova
+                    ? space.Map(buffer, 0, map.Size, DmaAccess.ReadWrite, iova)
+                    : space.Map(buffer, 0, map.Size, DmaAccess.ReadWrite, null)));
             }
 
             foreach (IDisposable resource in resources.Reverse())
@@ -93,7 +96,10 @@ internal sealed class Attached : IDisposable
     }
 
     private static ulong PageSize(ulong size) =>
-        size % DmaBufferOptions.Page1G == 0 ? DmaBufferOptions.Page1G : size % DmaBufferOptions.Page2M == 0 ? DmaBufferOptions.Page2M : DmaBufferOptions.Page4K;
+        size % DmaBufferOptions.Page1G == 0
+            ? DmaBufferOptions.Page1G
+            : size % DmaBufferOptions.Page2M == 0 ? DmaBufferOptions.Page2M
+            : DmaBufferOptions.Page4K;
 
     // What the kernel would answer with a bare EINVAL.
     private static void Check(IoAddressSpace space, MapText map)
@@ -102,7 +108,9 @@ internal sealed class Attached : IDisposable
         {
             (string what, ulong value) = map.Size % space.Alignment != 0 ? ("size", map.Size) : ("IOVA", map.Iova ?? 0);
             ulong down = value / space.Alignment * space.Alignment;
-            throw new CommandFailure(ExitCode.Usage, $"{what} 0x{value:x} is not a multiple of {NumberText.Size(space.Alignment)}, the smallest page of this address space.", $"Use 0x{(down == 0 ? space.Alignment : down):x}. Nothing was mapped.");
+            throw new CommandFailure(ExitCode.Usage,
+                $"{what} 0x{value:x} is not a multiple of {NumberText.Size(space.Alignment)}, the smallest page of this address space.",
+                $"Use 0x{(down == 0 ? space.Alignment : down):x}. Nothing was mapped.");
         }
 
         if (map.Iova is { } iova && !space.PermittedRanges.Any(range => range.Contains(iova, map.Size)))

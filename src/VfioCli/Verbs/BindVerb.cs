@@ -81,7 +81,9 @@ internal abstract class DriverVerb : FunctionsVerb
 
             PciFunction? now = session.Bus.Find(each.Address);
             string driver = now?.Driver ?? "no driver", node = now?.DeviceNode is { } path ? ", " + path : "";
-            session.Terminal.Line(each.Writes.Count == 0 ? $"{each.Address}: already on {driver}{node}" : $"{each.Address}: {each.Before.Driver ?? "no driver"} -> {driver}{node}");
+            session.Terminal.Line(each.Writes.Count == 0
+                ? $"{each.Address}: already on {driver}{node}"
+                : $"{each.Address}: {each.Before.Driver ?? "no driver"} -> {driver}{node}");
         }
 
         return ExitCode.Ok;
@@ -93,15 +95,19 @@ internal abstract class DriverVerb : FunctionsVerb
 internal sealed class BindVerb : DriverVerb
 {
     /// <summary>The driver.</summary>
-    [Option("driver", MetaValue = "NAME", HelpText = "The driver to bind, by driver_override. Without it the device's own VFIO driver (mlx5_vfio_pci, ...) where one is loaded, else vfio-pci.")]
+    [Option("driver", MetaValue = "NAME",
+        HelpText = "The driver to bind, by driver_override. Without it the device's own VFIO driver (mlx5_vfio_pci, ...) where one is loaded,"
+            + " else vfio-pci.")]
     public string? Driver { get; set; }
 
     /// <summary>Takes the whole group.</summary>
-    [Option("group", HelpText = "Also bind every other endpoint of each function's IOMMU group. Bridges stay where they are: they do not block a group.")]
+    [Option("group",
+        HelpText = "Also bind every other endpoint of each function's IOMMU group. Bridges stay where they are: they do not block a group.")]
     public bool Group { get; set; }
 
     /// <summary>Overrides refusals.</summary>
-    [Option("force", HelpText = "Bind although the host loses a mounted file system, swap, a route or its console, or although a driver's nodes are open.")]
+    [Option("force",
+        HelpText = "Bind although the host loses a mounted file system, swap, a route or its console, or although a driver's nodes are open.")]
     public bool Force { get; set; }
 
     /// <summary>Who gets the nodes.</summary>
@@ -122,7 +128,8 @@ internal sealed class BindVerb : DriverVerb
         List<PciFunction> functions = [.. session.FunctionsAt(Functions)];
         if (Group)
         {
-            foreach (IommuGroup group in functions.Select(static function => function.Group).OfType<int>().Distinct().Select(session.Bus.Group).OfType<IommuGroup>().ToList())
+            foreach (IommuGroup group in functions.Select(static function => function.Group).OfType<int>().Distinct().Select(session.Bus.Group)
+                .OfType<IommuGroup>().ToList())
             {
                 functions.AddRange(group.Members.Where(member => !member.IsBridge && functions.All(function => function.Address != member.Address)));
             }
@@ -136,7 +143,8 @@ internal sealed class BindVerb : DriverVerb
         }
 
         NodeOwner? owner = Owner is null ? null : NodeOwner.Parse(session, Owner);
-        Dictionary<PciAddress, string> drivers = functions.ToDictionary(static function => function.Address, function => Driver ?? Choose(session, function));
+        Dictionary<PciAddress, string> drivers = functions.ToDictionary(static function => function.Address,
+            function => Driver ?? Choose(session, function));
         foreach (PciFunction function in functions)
         {
             BindRules.Check(session, function, drivers[function.Address]);
@@ -147,17 +155,20 @@ internal sealed class BindVerb : DriverVerb
             TakeRules.Check(session, functions);
         }
 
-        ExitCode code = Carry(session, "vfio.bind/1", binder => [.. functions.SelectMany(function => binder.PlanBind([function.Address], drivers[function.Address]))]);
+        ExitCode code = Carry(session, "vfio.bind/1",
+            binder => [.. functions.SelectMany(function => binder.PlanBind([function.Address], drivers[function.Address]))]);
         if (owner is not null)
         {
             GiveNodes(session, functions, owner);
         }
 
-        foreach (IommuGroup group in functions.Select(static function => function.Group).OfType<int>().Distinct().Select(session.Bus.Group).OfType<IommuGroup>())
+        foreach (IommuGroup group in functions.Select(static function => function.Group).OfType<int>().Distinct()
+            .Select(session.Bus.Group).OfType<IommuGroup>())
         {
             if (group.Blocking.FirstOrDefault(member => functions.All(function => function.Address != member.Address)) is { } blocking)
             {
-                session.Terminal.Remark($"group {group.Id} still has {blocking.Address} on {blocking.Driver}, so the group cannot be attached; `vfio bind --group {functions[0].Address}` takes it too.");
+                session.Terminal.Remark($"group {group.Id} still has {blocking.Address} on {blocking.Driver}, so the group cannot be attached; `vfio"
+                    + $" bind --group {functions[0].Address}` takes it too.");
             }
         }
 
@@ -181,7 +192,8 @@ internal sealed class BindVerb : DriverVerb
             return variant;
         }
 
-        session.Terminal.Remark($"{function.Address} has a VFIO driver of its own, {variant}, which is not loaded; `modprobe {variant}` adds what vfio-pci cannot do, such as migration.");
+        session.Terminal.Remark($"{function.Address} has a VFIO driver of its own, {variant}, which is not loaded; `modprobe {variant}` adds what"
+            + " vfio-pci cannot do, such as migration.");
         return DriverClaim.VfioPci;
     }
 
@@ -199,7 +211,9 @@ internal sealed class BindVerb : DriverVerb
             int result = owner.Apply(session, now);
             if (result < 0)
             {
-                throw new CommandFailure(ExitCode.Refused, $"the nodes of {function.Address} cannot be given to {owner.Text} ({Errno.Name(-result)}).", "The functions stay bound; `vfio unbind` gives them back.") { Errno = -result };
+                throw new CommandFailure(ExitCode.Refused,
+                    $"the nodes of {function.Address} cannot be given to {owner.Text} ({Errno.Name(-result)}).",
+                    "The functions stay bound; `vfio unbind` gives them back.") { Errno = -result };
             }
         }
     }

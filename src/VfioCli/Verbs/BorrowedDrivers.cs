@@ -5,8 +5,8 @@ using VfioCli.Hosts;
 namespace VfioCli.Verbs;
 
 /// <summary>
-/// Functions on a VFIO driver for the time of one command. A function without a driver is taken without asking: nobody loses it. A function of a host driver is taken
-/// only when asked for. Disposing gives every taken function back.
+/// Functions on a VFIO driver for the time of one command. A function without a driver is taken without asking: nobody loses it. A function of a host
+/// driver is taken only when asked for. Disposing gives every taken function back.
 /// </summary>
 internal sealed class BorrowedDrivers : IDisposable
 {
@@ -53,7 +53,9 @@ internal sealed class BorrowedDrivers : IDisposable
         SysfsWriter writer = new(session.Host, TimeSpan.FromSeconds(10), session.Terminal.Remark);
         DriverBinder binder = new(session.Sysfs, session.Store, writer.Write);
         IReadOnlyList<DriverPlan> plans = binder.PlanBind(needed.Select(static function => function.Address), DriverClaim.VfioPci);
-        return binder.Apply(plans) is { } failure ? throw BindText.Describe(session, failure, writer.TimeoutText) : new BorrowedDrivers(session, binder, writer, plans);
+        return binder.Apply(plans) is { } failure
+            ? throw BindText.Describe(session, failure, writer.TimeoutText)
+            : new BorrowedDrivers(session, binder, writer, plans);
     }
 
     /// <summary>Gives back what was taken.</summary>

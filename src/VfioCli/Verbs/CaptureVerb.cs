@@ -13,12 +13,15 @@ internal sealed class CaptureVerb : HostVerb
     public string File { get; set; } = "-";
 
     /// <summary>Masks secrets.</summary>
-    [Option("mask", HelpText = "Blank serial numbers, MAC addresses, user names in mount points, and everything on the kernel command line that is not about IOMMU, PCI and VFIO.")]
+    [Option("mask",
+        HelpText = "Blank serial numbers, MAC addresses, user names in mount points, and everything on the kernel command line that is not about"
+            + " IOMMU, PCI and VFIO.")]
     public bool Mask { get; set; }
 
     /// <summary>Examples for the help.</summary>
     [Usage(ApplicationAlias = "vfio")]
-    public static IEnumerable<Example> Examples => [Example("On the customer's machine, as root", new CaptureVerb { File = "host.tar", Mask = true })];
+    public static IEnumerable<Example> Examples =>
+        [Example("On the customer's machine, as root", new CaptureVerb { File = "host.tar", Mask = true })];
 
     /// <inheritdoc/>
     internal override bool WantsThisMachine => true;
@@ -30,7 +33,8 @@ internal sealed class CaptureVerb : HostVerb
         {
             if (session.Terminal.Interactive)
             {
-                throw new CommandFailure(ExitCode.Usage, "a tar file does not belong on a terminal.", "`vfio capture host.tar`, or `vfio capture > host.tar`.");
+                throw new CommandFailure(ExitCode.Usage, "a tar file does not belong on a terminal.",
+                    "`vfio capture host.tar`, or `vfio capture > host.tar`.");
             }
 
             using Stream output = session.Terminal.OpenBinary();
@@ -61,7 +65,8 @@ internal sealed class CaptureVerb : HostVerb
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new CommandFailure(exception is DirectoryNotFoundException ? ExitCode.NotFound : ExitCode.Permission, $"{File} cannot be written: {exception.Message.TrimEnd('.')}.", "Name a file in a directory that this user may write to.");
+            throw new CommandFailure(exception is DirectoryNotFoundException ? ExitCode.NotFound : ExitCode.Permission,
+                $"{File} cannot be written: {exception.Message.TrimEnd('.')}.", "Name a file in a directory that this user may write to.");
         }
     }
 }

@@ -7,7 +7,8 @@ using VfioCli.Diagnosis;
 namespace VfioCli.Verbs;
 
 /// <summary><c>vfio doctor</c>.</summary>
-[Verb("doctor", HelpText = "Check everything that passthrough needs: firmware, kernel, modules, nodes, permissions, limits; each with evidence and remedy.")]
+[Verb("doctor",
+    HelpText = "Check everything that passthrough needs: firmware, kernel, modules, nodes, permissions, limits; each with evidence and remedy.")]
 internal sealed class DoctorVerb : HostVerb
 {
     /// <summary>For whom.</summary>
@@ -24,7 +25,8 @@ internal sealed class DoctorVerb : HostVerb
 
     /// <summary>Examples for the help.</summary>
     [Usage(ApplicationAlias = "vfio")]
-    public static IEnumerable<Example> Examples => [Example("Can user qemu give two devices to a guest of 16 GiB?", new DoctorVerb { User = "qemu", Devices = 2, Memory = "16G" })];
+    public static IEnumerable<Example> Examples =>
+        [Example("Can user qemu give two devices to a guest of 16 GiB?", new DoctorVerb { User = "qemu", Devices = 2, Memory = "16G" })];
 
     /// <inheritdoc/>
     internal override bool WantsThisMachine => true;
@@ -39,7 +41,8 @@ internal sealed class DoctorVerb : HostVerb
         }
 
         Account account = User is null ? Accounts.Current(session.Host)
-            : Accounts.Find(session.Host, User) ?? throw new CommandFailure(ExitCode.NotFound, $"there is no user {User} on {session.Host.Description}.", "Give a name or a number from /etc/passwd.");
+            : Accounts.Find(session.Host, User) ?? throw new CommandFailure(ExitCode.NotFound,
+                $"there is no user {User} on {session.Host.Description}.", "Give a name or a number from /etc/passwd.");
         IReadOnlyList<Check> checks = new Doctor(session, account, User is null, Devices, memory).Run();
         if (Json)
         {
@@ -47,7 +50,8 @@ internal sealed class DoctorVerb : HostVerb
         }
 
         Check.Print(session.Terminal, checks);
-        int failed = checks.Count(static check => check.Result == CheckResult.Fail), warned = checks.Count(static check => check.Result == CheckResult.Warn);
+        int failed = checks.Count(static check => check.Result == CheckResult.Fail),
+            warned = checks.Count(static check => check.Result == CheckResult.Warn);
         session.Terminal.Line(string.Create(CultureInfo.InvariantCulture, $"{checks.Count} checks, {failed} failed, {warned} warnings"));
         return failed == 0 ? ExitCode.Ok : ExitCode.No;
     }

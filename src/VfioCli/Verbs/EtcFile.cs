@@ -34,7 +34,8 @@ internal static class EtcFile
         }
         catch (IOException exception)
         {
-            throw new CommandFailure(ExitCode.Refused, $"{path} cannot be written: {exception.Message.TrimEnd('.')}.", "Give --root DIR to write below another directory.");
+            throw new CommandFailure(ExitCode.Refused, $"{path} cannot be written: {exception.Message.TrimEnd('.')}.",
+                "Give --root DIR to write below another directory.");
         }
     }
 }

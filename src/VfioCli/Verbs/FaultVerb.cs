@@ -48,11 +48,13 @@ internal sealed class FaultVerb : HostVerb
         {
             string what = fault.Access is null ? "" : $" {fault.Access}", where = fault.Address is { } address ? $" of IOVA 0x{address:x}" : "";
             string pasid = fault.Pasid is { } number ? $" with PASID {number}" : "", times = count == 1 ? "" : $", {count} times";
-            session.Terminal.Line(string.Create(CultureInfo.InvariantCulture, $"{fault.Family} {fault.Code}: {fault.Device ?? "unknown device"}{what}{where}{pasid}{times}"));
+            session.Terminal.Line(string.Create(CultureInfo.InvariantCulture,
+                $"{fault.Family} {fault.Code}: {fault.Device ?? "unknown device"}{what}{where}{pasid}{times}"));
             session.Terminal.Line($"      {fault.Reason}");
             if (fault.Device is { } name && PciAddress.TryParse(name, out PciAddress device) && session.Bus.Find(device) is { } function)
             {
-                session.Terminal.Line($"      {function.Vendor:x4}:{function.Device:x4} {PciClass.Name(function.Class)}, driver {function.Driver ?? "none"}, group {function.Group?.ToString(CultureInfo.InvariantCulture) ?? "none"}");
+                session.Terminal.Line($"      {function.Vendor:x4}:{function.Device:x4} {PciClass.Name(function.Class)}, driver"
+                    + $" {function.Driver ?? "none"}, group {function.Group?.ToString(CultureInfo.InvariantCulture) ?? "none"}");
             }
 
             session.Terminal.Line($"      -> {fault.Advice}");
@@ -93,7 +95,8 @@ internal sealed class FaultVerb : HostVerb
             }
             catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
             {
-                throw new CommandFailure(exception is UnauthorizedAccessException ? ExitCode.Permission : ExitCode.NotFound, $"{File} cannot be read: {exception.Message.TrimEnd('.')}.", "Name a log, - for stdin, or nothing for the kernel's log.");
+                throw new CommandFailure(exception is UnauthorizedAccessException ? ExitCode.Permission : ExitCode.NotFound,
+                    $"{File} cannot be read: {exception.Message.TrimEnd('.')}.", "Name a log, - for stdin, or nothing for the kernel's log.");
             }
         }
 

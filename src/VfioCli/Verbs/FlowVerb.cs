@@ -10,15 +10,20 @@ using VfioCli.Output;
 namespace VfioCli.Verbs;
 
 /// <summary><c>vfio flow</c>: the flows of the proposal, section 4, on this machine.</summary>
-[Verb("flow", HelpText = "Run a flow of the RFC v2 /dev/iommu proposal and tell every step, table and address: 4.1 one address space, 4.2 several, 4.3 software nesting, 4.4 hardware nesting, 4.5 vSVA, 4.6 page faults.")]
+[Verb("flow",
+    HelpText = "Run a flow of the RFC v2 /dev/iommu proposal and tell every step, table and address: 4.1 one address space, 4.2 several, 4.3"
+        + " software nesting, 4.4 hardware nesting, 4.5 vSVA, 4.6 page faults.")]
 internal sealed class FlowVerb : HostVerb
 {
     /// <summary>Which flow, and on which devices.</summary>
-    [Value(0, MetaName = "NUMBER [BDF BDF]", Required = true, HelpText = "The flow's number in the proposal, or all. Then two functions of different IOMMU groups whose DMA engine is known (" + DmaProbe.Known + "), for 4.5 and 4.6 one with PASIDs; without them the first that there are.")]
+    [Value(0, MetaName = "NUMBER [BDF BDF]", Required = true,
+        HelpText = "The flow's number in the proposal, or all. Then two functions of different IOMMU groups whose DMA engine is known ("
+            + DmaProbe.Known + "), for 4.5 and 4.6 one with PASIDs; without them the first that there are.")]
     public IEnumerable<string> Words { get; set; } = [];
 
     /// <summary>The kernel interface.</summary>
-    [Option("interface", MetaValue = "NAME", HelpText = "iommufd, container for legacy VFIO, or rfc for the proposal's own kernel. Default: the best there is.")]
+    [Option("interface", MetaValue = "NAME",
+        HelpText = "iommufd, container for legacy VFIO, or rfc for the proposal's own kernel. Default: the best there is.")]
     public string? Interface { get; set; }
 
     /// <summary>Takes functions from their drivers.</summary>
@@ -38,7 +43,8 @@ internal sealed class FlowVerb : HostVerb
     {
         string[] words = [.. Words];
         Flow[] flows = words[0] == "all" ? [.. Flow.All] : Flow.Find(words[0]) is { } named ? [named] : throw new CommandFailure(
-            ExitCode.Usage, $"there is no flow '{words[0]}'.", $"There are {string.Join(", ", Flow.All.Select(static flow => $"{flow.Number} ({flow.Title})"))}, and all.");
+            ExitCode.Usage, $"there is no flow '{words[0]}'.",
+            $"There are {string.Join(", ", Flow.All.Select(static flow => $"{flow.Number} ({flow.Title})"))}, and all.");
         if (Json && flows.Length > 1)
         {
             throw new CommandFailure(ExitCode.Usage, "one JSON document tells one flow.", "Name the flow.");
@@ -47,7 +53,8 @@ internal sealed class FlowVerb : HostVerb
         try
         {
             FlowMachine machine = Machine(session, words[1..]);
-            IReadOnlyList<PciFunction> functions = session.FunctionsAt(flows.SelectMany(machine.DevicesOf).Select(static address => address.ToString()));
+            IReadOnlyList<PciFunction> functions =
+                session.FunctionsAt(flows.SelectMany(machine.DevicesOf).Select(static address => address.ToString()));
             using BorrowedDrivers borrowed = BorrowedDrivers.Take(session, functions, Bind);
             bool passed = true;
             foreach (Flow flow in flows)
@@ -59,7 +66,8 @@ internal sealed class FlowVerb : HostVerb
         }
         catch (NotSupportedException exception)
         {
-            throw new CommandFailure(ExitCode.Unsupported, exception.Message, "Name other functions, or another machine (--topology intel-scalable has all that the flows need).");
+            throw new CommandFailure(ExitCode.Unsupported, exception.Message,
+                "Name other functions, or another machine (--topology intel-scalable has all that the flows need).");
         }
     }
 
@@ -108,7 +116,8 @@ internal sealed class FlowVerb : HostVerb
             0 => FlowMachine.Find(session.Iommu, kind),
             1 => FlowMachine.Find(session.Iommu, kind) with { Pasid = session.Function(devices[0]).Address },
             2 => new FlowMachine(session.Iommu, kind, session.Function(devices[0]).Address, session.Function(devices[1]).Address),
-            _ => throw new CommandFailure(ExitCode.Usage, $"a flow needs two functions, not {devices.Length}.", "Name two of different IOMMU groups, for 4.5 and 4.6 one with PASIDs, or none."),
+            _ => throw new CommandFailure(ExitCode.Usage, $"a flow needs two functions, not {devices.Length}.",
+                "Name two of different IOMMU groups, for 4.5 and 4.6 one with PASIDs, or none."),
         };
         return machine with { Walk = session.Host is SimulatedHost simulated ? (device, pasid, iova) => Walk(simulated, device, pasid, iova) : null };
     }
@@ -123,13 +132,16 @@ internal sealed class FlowVerb : HostVerb
 
         DmaRequest request = new(silicon.RequesterId, pasid ?? DmaRequest.NoPasid, iova, IommuFd.HwSim.Units.DmaAccess.Read);
         return unit.Translate(request, out DmaTranslation translation)
-            ? [$"walk: {unit.GetType().Name}, requester 0x{silicon.RequesterId:x4}: physical 0x{translation.Output:x}, page of 0x{1UL << translation.SizeLg2:x} bytes"]
+            ? [$"walk: {unit.GetType().Name}, requester 0x{silicon.RequesterId:x4}: physical 0x{translation.Output:x}, page of"
+                + $" 0x{1UL << translation.SizeLg2:x} bytes"]
             : [$"walk: {unit.GetType().Name}, requester 0x{silicon.RequesterId:x4}: no translation"];
     }
 
-    private static string Name(ContextKind? kind) => kind switch { ContextKind.Container => "container", null => "nothing", _ => kind.Value.ToString().ToLowerInvariant() };
+    private static string Name(ContextKind? kind) =>
+        kind switch { ContextKind.Container => "container", null => "nothing", _ => kind.Value.ToString().ToLowerInvariant() };
 
-    private static void Write(Session session, FlowMachine machine, Flow flow, FlowRun run, string? failure) => session.WriteJson("vfio.flow/1", writer =>
+    private static void Write(Session session, FlowMachine machine, Flow flow, FlowRun run, string? failure) =>
+        session.WriteJson("vfio.flow/1", writer =>
     {
         writer.WriteString("flow", flow.Number);
         writer.WriteString("title", flow.Title);

@@ -77,7 +77,8 @@ internal sealed record FunctionReport
             VfAddresses = [.. Enumerable.Range(0, vfs ?? 0).Select(index => sysfs.LinkName($"{path}/virtfn{index}")).OfType<string>()],
             PhysicalFunction = sysfs.LinkName(path + "/physfn"),
             Uses = HostUse.Of(sysfs, function.Address),
-            Holders = DeviceHolder.Of(sysfs, function.DeviceNode is { } node ? [node, .. function.Group is { } number ? [new IommuGroup { Id = number, Members = [] }.GroupNode] : Array.Empty<string>()] : [], out _),
+            Holders = DeviceHolder.Of(sysfs, function.DeviceNode is { } node ? [node,
+                .. function.Group is { } number ? [new IommuGroup { Id = number, Members = [] }.GroupNode] : Array.Empty<string>()] : [], out _),
             Config = PciConfigSpace.Read(sysfs, function.Address),
         };
     }

@@ -20,13 +20,15 @@ internal sealed class GroupsVerb : HostVerb
         List<IommuGroup> groups = [.. session.Bus.AllGroups().Where(group => !Groups.Any() || Groups.Contains(group.Id))];
         if (Groups.FirstOrDefault(id => groups.All(group => group.Id != id), -1) is int missing and >= 0)
         {
-            throw new CommandFailure(ExitCode.NotFound, $"there is no IOMMU group {missing} on {session.Host.Description}.", "`vfio groups` lists those that are there.");
+            throw new CommandFailure(ExitCode.NotFound, $"there is no IOMMU group {missing} on {session.Host.Description}.",
+                "`vfio groups` lists those that are there.");
         }
 
         if (groups.Count == 0)
         {
             Check why = IommuAbsence.Explain(session.Sysfs);
-            throw new CommandFailure(ExitCode.Unsupported, $"{session.Host.Description} has no IOMMU groups: {why.Finding}.", why.Remedy) { Evidence = [.. why.Evidence] };
+            throw new CommandFailure(ExitCode.Unsupported, $"{session.Host.Description} has no IOMMU groups: {why.Finding}.",
+                why.Remedy) { Evidence = [.. why.Evidence] };
         }
 
         if (Json)
@@ -65,7 +67,8 @@ internal sealed class GroupsVerb : HostVerb
         {
             foreach (PciFunction member in group.Members)
             {
-                table.Add(group.Id.ToString(CultureInfo.InvariantCulture), member.Address.ToString(), PciClass.Name(member.Class), member.Driver, Explanation.VerdictOf(member));
+                table.Add(group.Id.ToString(CultureInfo.InvariantCulture), member.Address.ToString(), PciClass.Name(member.Class), member.Driver,
+                    Explanation.VerdictOf(member));
             }
 
             foreach (string other in group.OtherMembers)

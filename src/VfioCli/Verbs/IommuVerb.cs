@@ -15,7 +15,8 @@ internal sealed class IommuVerb : HostVerb
         if (units.Count == 0)
         {
             Check why = IommuAbsence.Explain(session.Sysfs);
-            throw new CommandFailure(ExitCode.Unsupported, $"{session.Host.Description} shows no IOMMU: {why.Finding}.", why.Remedy) { Evidence = [.. why.Evidence] };
+            throw new CommandFailure(ExitCode.Unsupported, $"{session.Host.Description} shows no IOMMU: {why.Finding}.",
+                why.Remedy) { Evidence = [.. why.Evidence] };
         }
 
         if (Json)

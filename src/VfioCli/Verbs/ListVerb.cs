@@ -46,13 +46,15 @@ internal sealed class ListVerb : HostVerb
     {
         if (Group is not null and not "none" && !uint.TryParse(Group, NumberStyles.None, CultureInfo.InvariantCulture, out _))
         {
-            throw new CommandFailure(ExitCode.Usage, $"'{Group}' is not a group.", "Give its number, or none for functions without one; `vfio groups` shows them.");
+            throw new CommandFailure(ExitCode.Usage, $"'{Group}' is not a group.",
+                "Give its number, or none for functions without one; `vfio groups` shows them.");
         }
 
         int result = session.Bus.List(out PciFunction[] functions);
         if (result < 0)
         {
-            throw new CommandFailure(ExitCode.NotFound, $"{session.Host.Description} shows no PCI bus.", $"{PciBus.Devices} must be readable; is /sys mounted?")
+            throw new CommandFailure(ExitCode.NotFound, $"{session.Host.Description} shows no PCI bus.",
+                $"{PciBus.Devices} must be readable; is /sys mounted?")
             {
                 Errno = -result,
                 Evidence = [$"{PciBus.Devices}={Errno.Name(-result)}"],

@@ -17,7 +17,8 @@ internal sealed class ManVerb : StandaloneVerb
 }
 
 /// <summary><c>vfio completion</c>.</summary>
-[Verb("completion", HelpText = "Print a completion script: eval \"$(vfio completion bash)\"; it completes verbs, options, and the PCI functions of this machine.")]
+[Verb("completion",
+    HelpText = "Print a completion script: eval \"$(vfio completion bash)\"; it completes verbs, options, and the PCI functions of this machine.")]
 internal sealed class CompletionVerb : StandaloneVerb
 {
     /// <summary>The shell.</summary>

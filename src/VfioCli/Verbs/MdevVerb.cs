@@ -7,7 +7,9 @@ using VfioCli.Output;
 namespace VfioCli.Verbs;
 
 /// <summary><c>vfio mdev</c>.</summary>
-[Verb("mdev", HelpText = "Mediated devices: mdev list, mdev types, mdev define UUID PARENT TYPE, mdev start UUID [PARENT TYPE], mdev stop UUID, mdev forget UUID.")]
+[Verb("mdev",
+    HelpText = "Mediated devices: mdev list, mdev types, mdev define UUID PARENT TYPE, mdev start UUID [PARENT TYPE], mdev stop UUID, mdev"
+        + " forget UUID.")]
 internal sealed class MdevVerb : HostVerb
 {
     private const string Parents = "/sys/class/mdev_bus", Devices = "/sys/bus/mdev/devices";
@@ -22,7 +24,8 @@ internal sealed class MdevVerb : HostVerb
 
     /// <summary>Examples for the help.</summary>
     [Usage(ApplicationAlias = "vfio")]
-    public static IEnumerable<Example> Examples => [Example("A device of the sample parent mtty", new MdevVerb { Words = ["start", "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001", "mtty", "mtty-2"] })];
+    public static IEnumerable<Example> Examples =>
+        [Example("A device of the sample parent mtty", new MdevVerb { Words = ["start", "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001", "mtty", "mtty-2"] })];
 
     /// <inheritdoc/>
     public override ExitCode Run(Session session) => (string[])[.. Words] switch
@@ -34,13 +37,15 @@ internal sealed class MdevVerb : HostVerb
         ["start", var uuid, var parent, var type] => Start(session, Uuid(uuid), parent, type),
         ["stop", var uuid] => Stop(session, Uuid(uuid)),
         ["forget", var uuid] => Forget(session, Uuid(uuid)),
-        var words => throw new CommandFailure(ExitCode.Usage, $"`vfio mdev {string.Join(' ', words)}` is not complete or not known.", "It is mdev list, types, define UUID PARENT TYPE, start UUID [PARENT TYPE], stop UUID, or forget UUID."),
+        var words => throw new CommandFailure(ExitCode.Usage, $"`vfio mdev {string.Join(' ', words)}` is not complete or not known.",
+            "It is mdev list, types, define UUID PARENT TYPE, start UUID [PARENT TYPE], stop UUID, or forget UUID."),
     };
 
     private string DefinitionOf(string uuid) => Path.Combine(Root, "etc/vfio/mdev.d", uuid);
 
     private static string Uuid(string text) => Guid.TryParse(text, out Guid uuid) ? uuid.ToString()
-        : throw new CommandFailure(ExitCode.Usage, $"'{text}' is not a UUID.", "Write it as 83b8f4f2-509f-382f-3c1e-e6bfe0fa1001; `uuidgen` makes one.");
+        : throw new CommandFailure(ExitCode.Usage, $"'{text}' is not a UUID.",
+            "Write it as 83b8f4f2-509f-382f-3c1e-e6bfe0fa1001; `uuidgen` makes one.");
 
     private ExitCode List(Session session)
     {
@@ -51,7 +56,8 @@ internal sealed class MdevVerb : HostVerb
             string? type = session.Sysfs.LinkName(path + "/mdev_type");
             string parent = session.Sysfs.Entries(Parents).FirstOrDefault(each => session.Sysfs.Exists($"{Parents}/{each}/{uuid}")) ?? "?";
             string? node = session.Sysfs.Entries(path + "/vfio-dev").FirstOrDefault();
-            devices.Add((uuid, "started", parent, type ?? "?", session.Sysfs.LinkName(path + "/iommu_group"), node is null ? null : "/dev/vfio/devices/" + node));
+            devices.Add((uuid, "started", parent, type ?? "?", session.Sysfs.LinkName(path + "/iommu_group"),
+                node is null ? null : "/dev/vfio/devices/" + node));
         }
 
         string directory = Path.Combine(Root, "etc/vfio/mdev.d");
@@ -104,7 +110,8 @@ internal sealed class MdevVerb : HostVerb
             foreach (string type in session.Sysfs.Entries($"{Parents}/{parent}/mdev_supported_types"))
             {
                 string path = $"{Parents}/{parent}/mdev_supported_types/{type}";
-                types.Add((parent, type, session.Sysfs.Attribute(path + "/name"), session.Sysfs.Attribute(path + "/device_api"), session.Sysfs.Attribute(path + "/available_instances")));
+                types.Add((parent, type, session.Sysfs.Attribute(path + "/name"), session.Sysfs.Attribute(path + "/device_api"),
+                    session.Sysfs.Attribute(path + "/available_instances")));
             }
         }
 
@@ -162,7 +169,8 @@ internal sealed class MdevVerb : HostVerb
     private ExitCode Start(Session session, string uuid, string? parent, string? type)
     {
         (string Parent, string Type) definition = parent is not null && type is not null ? (parent, type)
-            : Definition(uuid) ?? throw new CommandFailure(ExitCode.NotFound, $"{uuid} is not defined.", "Give its parent and type: `vfio mdev start UUID PARENT TYPE`; `vfio mdev types` lists them.");
+            : Definition(uuid) ?? throw new CommandFailure(ExitCode.NotFound, $"{uuid} is not defined.",
+                "Give its parent and type: `vfio mdev start UUID PARENT TYPE`; `vfio mdev types` lists them.");
         if (session.Sysfs.Exists($"{Devices}/{uuid}"))
         {
             throw new CommandFailure(ExitCode.Busy, $"{uuid} is started already.", "`vfio mdev list` shows it.");
@@ -183,10 +191,12 @@ internal sealed class MdevVerb : HostVerb
         }
 
         // The write waits in the kernel until the last program has closed the device.
-        string[] nodes = [.. session.Sysfs.Entries($"{Devices}/{uuid}/vfio-dev").Select(static name => "/dev/vfio/devices/" + name), .. session.Sysfs.LinkName($"{Devices}/{uuid}/iommu_group") is { } group ? ["/dev/vfio/" + group] : Array.Empty<string>()];
+        string[] nodes = [.. session.Sysfs.Entries($"{Devices}/{uuid}/vfio-dev").Select(static name => "/dev/vfio/devices/" + name),
+            .. session.Sysfs.LinkName($"{Devices}/{uuid}/iommu_group") is { } group ? ["/dev/vfio/" + group] : Array.Empty<string>()];
         if (DeviceHolder.Of(session.Sysfs, nodes, out _) is [var holder, ..])
         {
-            throw new CommandFailure(ExitCode.Busy, $"{holder} has {uuid} open.", "End that program first: the kernel would wait for it. Nothing was changed.");
+            throw new CommandFailure(ExitCode.Busy, $"{holder} has {uuid} open.",
+                "End that program first: the kernel would wait for it. Nothing was changed.");
         }
 
         Check(session.Sysfs.WriteText($"{Devices}/{uuid}/remove", "1"), uuid, $"{Devices}/{uuid}/remove", "");
@@ -198,16 +208,22 @@ internal sealed class MdevVerb : HostVerb
     {
         if (!session.Sysfs.Exists($"{Parents}/{parent}"))
         {
-            throw new CommandFailure(ExitCode.NotFound, $"there is no parent of mediated devices '{parent}'.", $"There {(session.Sysfs.Entries(Parents) is { Length: > 0 } parents ? $"is {string.Join(", ", parents)}" : "is none: is the parent's driver loaded?")}");
+            throw new CommandFailure(ExitCode.NotFound, $"there is no parent of mediated devices '{parent}'.",
+                session.Sysfs.Entries(Parents) is { Length: > 0 } parents
+                    ? $"There is {string.Join(", ", parents)}"
+                    : "There is none: is the parent's driver loaded?");
         }
 
         string path = $"{Parents}/{parent}/mdev_supported_types/{type}";
         return session.Sysfs.Exists(path) ? path
-            : throw new CommandFailure(ExitCode.NotFound, $"{parent} has no type '{type}'.", $"It has {string.Join(", ", session.Sysfs.Entries($"{Parents}/{parent}/mdev_supported_types"))}.");
+            : throw new CommandFailure(ExitCode.NotFound, $"{parent} has no type '{type}'.",
+                $"It has {string.Join(", ", session.Sysfs.Entries($"{Parents}/{parent}/mdev_supported_types"))}.");
     }
 
     private (string Parent, string Type)? Definition(string uuid) =>
-        File.Exists(DefinitionOf(uuid)) && File.ReadAllText(DefinitionOf(uuid)).TrimEnd('\n').Split('\t') is [var parent, var type] ? (parent, type) : null;
+        File.Exists(DefinitionOf(uuid)) && File.ReadAllText(DefinitionOf(uuid)).TrimEnd('\n').Split('\t') is [var parent, var type]
+            ? (parent, type)
+            : null;
 
     private static void Check(int result, string uuid, string path, string type)
     {
@@ -221,7 +237,8 @@ internal sealed class MdevVerb : HostVerb
             Errno.EACCES or Errno.EPERM => ("this user may not change mediated devices", "Run the command as root.", ExitCode.Permission),
             Errno.EROFS => ("this host is read-only", "A capture can be looked at, not changed.", ExitCode.Unsupported),
             Errno.EEXIST => ("a device of that UUID exists", "Take another UUID.", ExitCode.Busy),
-            Errno.ENOSPC => ($"no more instances of {type} are available", "Stop others first; `vfio mdev types` shows what is left.", ExitCode.Refused),
+            Errno.ENOSPC =>
+                ($"no more instances of {type} are available", "Stop others first; `vfio mdev types` shows what is left.", ExitCode.Refused),
             _ => ($"the parent refuses ({Errno.Name(-result)})", "`dmesg` tells why.", ExitCode.Refused),
         };
         throw new CommandFailure(code, $"{uuid}: {cause}.", remedy) { Errno = -result, Evidence = [$"{path}={Errno.Name(-result)}"] };

@@ -56,7 +56,8 @@ internal abstract class PersistenceVerb : HostVerb
 }
 
 /// <summary><c>vfio persist</c>.</summary>
-[Verb("persist", HelpText = "Bind functions after every boot: definitions by address and identity, a udev rule, a systemd unit. Without functions: show them.")]
+[Verb("persist",
+    HelpText = "Bind functions after every boot: definitions by address and identity, a udev rule, a systemd unit. Without functions: show them.")]
 internal sealed class PersistVerb : PersistenceVerb
 {
     /// <summary>The functions.</summary>
@@ -68,12 +69,15 @@ internal sealed class PersistVerb : PersistenceVerb
     public string Driver { get; set; } = DriverClaim.VfioPci;
 
     /// <summary>Binds now.</summary>
-    [Option("apply", HelpText = "Bind what is defined and not bound; what sits at another address or was replaced is reported and left alone. The unit runs this at boot.")]
+    [Option("apply",
+        HelpText = "Bind what is defined and not bound; what sits at another address or was replaced is reported and left alone. The unit runs"
+            + " this at boot.")]
     public bool Apply { get; set; }
 
     /// <summary>Examples for the help.</summary>
     [Usage(ApplicationAlias = "vfio")]
-    public static IEnumerable<Example> Examples => [Example("From the next boot on", new PersistVerb { Functions = ["0000:05:00.0"] }), Example("At boot, by the unit", new PersistVerb { Apply = true })];
+    public static IEnumerable<Example> Examples => [Example("From the next boot on", new PersistVerb { Functions = ["0000:05:00.0"] }),
+        Example("At boot, by the unit", new PersistVerb { Apply = true })];
 
     /// <inheritdoc/>
     internal override bool WantsThisMachine => true;
@@ -87,21 +91,24 @@ internal sealed class PersistVerb : PersistenceVerb
         {
             if (session.Host.Kind != HostKind.Kernel && Root == "/")
             {
-                throw new CommandFailure(ExitCode.Usage, $"{session.Host.Description} is not this machine, so nothing is written into its /etc.", "Give --root DIR.");
+                throw new CommandFailure(ExitCode.Usage, $"{session.Host.Description} is not this machine, so nothing is written into its /etc.",
+                    "Give --root DIR.");
             }
 
             foreach (PciFunction function in functions)
             {
                 if (function.IsBridge)
                 {
-                    throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} is a bridge, and VFIO takes no bridges.", "Leave it on its driver.");
+                    throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} is a bridge, and VFIO takes no bridges.",
+                        "Leave it on its driver.");
                 }
             }
 
             store.Add(functions.Select(function => PersistentDevice.Of(session.Sysfs, function, Driver)));
             foreach (PciFunction function in functions)
             {
-                session.Terminal.Line($"{function.Address}: on {Driver} after every boot ({Path.Combine(store.Definitions, function.Address.ToString())})");
+                session.Terminal.Line($"{function.Address}: on {Driver} after every boot"
+                    + $" ({Path.Combine(store.Definitions, function.Address.ToString())})");
             }
 
             session.Terminal.Remark(PersistentStore.InitramfsHint);
@@ -169,7 +176,8 @@ internal sealed class ForgetVerb : PersistenceVerb
         foreach (string text in Functions)
         {
             found.Add(PciAddress.TryParse(text, out PciAddress address)
-                ? store.Read().FirstOrDefault(device => device.Address == address) ?? throw new CommandFailure(ExitCode.NotFound, $"{address} is not persistent.", "`vfio persist` shows what is. Nothing was changed.")
+                ? store.Read().FirstOrDefault(device => device.Address == address) ?? throw new CommandFailure(ExitCode.NotFound,
+                    $"{address} is not persistent.", "`vfio persist` shows what is. Nothing was changed.")
                 : throw new CommandFailure(ExitCode.Usage, $"'{text}' is not a PCI address.", "Write it as 0000:00:04.0 or 00:04.0."));
         }
 
@@ -184,7 +192,8 @@ internal sealed class ForgetVerb : PersistenceVerb
 }
 
 /// <summary><c>vfio drift</c>.</summary>
-[Verb("drift", HelpText = "Compare what is persistent with what is: moved, replaced, gone, or on another driver. Exit status 1 when anything differs.")]
+[Verb("drift",
+    HelpText = "Compare what is persistent with what is: moved, replaced, gone, or on another driver. Exit status 1 when anything differs.")]
 internal sealed class DriftVerb : PersistenceVerb
 {
     /// <inheritdoc/>

@@ -15,14 +15,17 @@ internal sealed class PtVerb : StandaloneVerb
     [Usage(ApplicationAlias = "vfio")]
     public static IEnumerable<Example> Examples =>
     [
-        Example("Walk to an address, step by step", new PtVerb { Words = ["walk"], Format = "vtd-ss-48", Root = "0x200000", Image = "tables.bin@0x200000", Iova = "0x7f0000001234", Access = "w" }),
+        Example("Walk to an address, step by step", new PtVerb { Words = ["walk"], Format = "vtd-ss-48", Root = "0x200000",
+            Image = "tables.bin@0x200000", Iova = "0x7f0000001234", Access = "w" }),
         Example("Build tables", new PtVerb { Words = ["map"], Format = "riscv-sv39x4", Image = "tables.bin", Map = "0x40000000=0x80000000+2M:rw" }),
-        Example("Compare two dumps", new PtVerb { Words = ["diff", "before.bin@0x200000", "after.bin@0x200000"], Format = "x86-64-48", Root = "0x200000" }),
+        Example("Compare two dumps",
+            new PtVerb { Words = ["diff", "before.bin@0x200000", "after.bin@0x200000"], Format = "x86-64-48", Root = "0x200000" }),
         Example("Explain an entry", new PtVerb { Words = ["decode", "0x80000001"], Format = "amd-v1-4" }),
     ];
 
     /// <summary>What to do, and with what.</summary>
-    [Value(0, MetaName = "walk|dump|map|diff|decode|formats|serve", Required = true, HelpText = "walk, dump, map: see the options; diff A B; decode ENTRY...; formats; serve: one JSON request a line.")]
+    [Value(0, MetaName = "walk|dump|map|diff|decode|formats|serve", Required = true,
+        HelpText = "walk, dump, map: see the options; diff A B; decode ENTRY...; formats; serve: one JSON request a line.")]
     public IEnumerable<string> Words { get; set; } = [];
 
     /// <summary>Which format.</summary>
@@ -34,7 +37,8 @@ internal sealed class PtVerb : StandaloneVerb
     public string? Root { get; set; }
 
     /// <summary>The memory image.</summary>
-    [Option("image", MetaValue = "FILE[@ADDR]", HelpText = "Memory dump and the physical address of its first byte (0); several separated by commas. For map: the file to write.")]
+    [Option("image", MetaValue = "FILE[@ADDR]",
+        HelpText = "Memory dump and the physical address of its first byte (0); several separated by commas. For map: the file to write.")]
     public string? Image { get; set; }
 
     /// <summary>The address to walk to.</summary>
@@ -54,7 +58,8 @@ internal sealed class PtVerb : StandaloneVerb
     public string At { get; set; } = "0x200000";
 
     /// <summary>Level of the entries to decode.</summary>
-    [Option("level", MetaValue = "N", HelpText = "For decode: level of the table that holds the entries, 0 holds the smallest pages. Default: every level.")]
+    [Option("level", MetaValue = "N",
+        HelpText = "For decode: level of the table that holds the entries, 0 holds the smallest pages. Default: every level.")]
     public int? Level { get; set; }
 
     /// <summary>Physical address width.</summary>
@@ -76,7 +81,9 @@ internal sealed class PtVerb : StandaloneVerb
     };
 
     private PageTableTool Tool() => PageTableFormats.Find(Format ?? throw Missing("--format"), PaBits)
-        ?? throw new CommandFailure(ExitCode.Usage, $"there is no page-table format '{Format}'{(PaBits == 0 ? "" : $" with {PaBits}-bit physical addresses")}.", "`vfio pt formats` lists them.");
+        ?? throw new CommandFailure(ExitCode.Usage,
+            $"there is no page-table format '{Format}'{(PaBits == 0 ? "" : $" with {PaBits}-bit physical addresses")}.",
+            "`vfio pt formats` lists them.");
 
     private string Images() => Image ?? throw Missing("--image");
 

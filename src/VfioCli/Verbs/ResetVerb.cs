@@ -68,7 +68,9 @@ internal sealed class ResetVerb : FunctionsVerb
         PciFunction function = report.Function;
         if (report.ResetMethods is null)
         {
-            throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} has no reset method.", "Power it off and on: `echo 1 > remove`, then a slot power cycle or a reset of the host.") { Evidence = [$"{function.Path}/reset_method=absent"] };
+            throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} has no reset method.",
+                "Power it off and on: `echo 1 > remove`, then a slot power cycle or a reset of the host.") { Evidence =
+                    [$"{function.Path}/reset_method=absent"] };
         }
 
         if (Force)
@@ -78,14 +80,16 @@ internal sealed class ResetVerb : FunctionsVerb
 
         if (function.Driver is not null && !DriverClaim.IsVfio(function.Driver))
         {
-            throw new CommandFailure(ExitCode.Busy, $"{function.Address} is in use by driver {function.Driver}.", $"`vfio bind {function.Address}` first, or say --force. Nothing was reset.");
+            throw new CommandFailure(ExitCode.Busy, $"{function.Address} is in use by driver {function.Driver}.",
+                $"`vfio bind {function.Address}` first, or say --force. Nothing was reset.");
         }
 
         foreach (PciAddress address in Hit(report))
         {
             if (session.Bus.Find(address) is { Driver: { } driver } && !DriverClaim.IsVfio(driver))
             {
-                throw new CommandFailure(ExitCode.Busy, $"a bus reset of {function.Address} also hits {address}, which driver {driver} uses.", "Bind that one too, or say --force. Nothing was reset.");
+                throw new CommandFailure(ExitCode.Busy, $"a bus reset of {function.Address} also hits {address}, which driver {driver} uses.",
+                    "Bind that one too, or say --force. Nothing was reset.");
             }
         }
 
@@ -102,8 +106,12 @@ internal sealed class ResetVerb : FunctionsVerb
         if (result < 0)
         {
             throw new CommandFailure(
-                result is -Errno.EACCES or -Errno.EPERM ? ExitCode.Permission : ExitCode.Refused, $"{report.Function.Address} cannot be reset ({Errno.Name(-result)}).",
-                result is -Errno.EACCES or -Errno.EPERM ? "Run the command as root." : result == -Errno.ENOTTY ? "The device supports no method that the kernel knows." : "`dmesg` tells why; a device that does not come back needs a reset of the host.")
+                result is -Errno.EACCES or -Errno.EPERM ? ExitCode.Permission : ExitCode.Refused,
+                $"{report.Function.Address} cannot be reset ({Errno.Name(-result)}).",
+                result is -Errno.EACCES or -Errno.EPERM
+                    ? "Run the command as root."
+                    : result == -Errno.ENOTTY ? "The device supports no method that the kernel knows."
+                    : "`dmesg` tells why; a device that does not come back needs a reset of the host.")
             {
                 Errno = -result,
                 Evidence = [$"{path}={Errno.Name(-result)}"],
@@ -112,7 +120,9 @@ internal sealed class ResetVerb : FunctionsVerb
 
         if (PciConfigSpace.Read(session.Sysfs, report.Function.Address) is { IsAllOnes: true })
         {
-            throw new CommandFailure(ExitCode.Refused, $"{report.Function.Address} did not come back from its reset: its configuration space reads as all ones.", "Only a reset of the host helps.");
+            throw new CommandFailure(ExitCode.Refused,
+                $"{report.Function.Address} did not come back from its reset: its configuration space reads as all ones.",
+                "Only a reset of the host helps.");
         }
     }
 }

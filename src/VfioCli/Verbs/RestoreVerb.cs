@@ -28,7 +28,8 @@ internal sealed class RestoreVerb : HostVerb
         // What a killed command left was put back before this verb began; if that failed, the journal is still there.
         if (session.Store.Unfinished() is { Count: > 0 } unfinished)
         {
-            throw new CommandFailure(ExitCode.Incomplete, $"not put back: {string.Join(", ", unfinished.Select(static before => before.Address))}.", "Run as root; `vfio explain` tells what holds a function.");
+            throw new CommandFailure(ExitCode.Incomplete, $"not put back: {string.Join(", ", unfinished.Select(static before => before.Address))}.",
+                "Run as root; `vfio explain` tells what holds a function.");
         }
 
         List<PciAddress> wanted = [.. session.FunctionsAt(Functions).Select(static function => function.Address)];
@@ -49,7 +50,9 @@ internal sealed class RestoreVerb : HostVerb
             try
             {
                 TakeRules.CheckHolders(session, [session.Function(original.Address.ToString())]);
-                failure = binder.Apply(binder.PlanReturn([original.Address])) is { } refused ? BindText.Describe(session, refused, writer.TimeoutText) : null;
+                failure = binder.Apply(binder.PlanReturn([original.Address])) is { } refused
+                    ? BindText.Describe(session, refused, writer.TimeoutText)
+                    : null;
             }
             catch (CommandFailure inUse)
             {
@@ -120,7 +123,8 @@ internal sealed class RestoreVerb : HostVerb
             });
         }
 
-        session.Terminal.Line($"forgotten: {(forgotten.Count == 0 ? "nothing" : string.Join(", ", forgotten.Select(static original => original.Address)))}");
+        session.Terminal.Line("forgotten:"
+            + $" {(forgotten.Count == 0 ? "nothing" : string.Join(", ", forgotten.Select(static original => original.Address)))}");
         return ExitCode.Ok;
     }
 }

@@ -18,7 +18,9 @@ internal sealed class RunVerb : HostVerb
     private const int SetDescriptorFlags = 2; // F_SETFD
 
     /// <summary>Functions, and behind two dashes the program.</summary>
-    [Value(0, MetaName = "BDF... -- PROGRAM ARGS", Required = true, HelpText = "PCI functions, then behind two dashes the program. It finds VFIO_IOMMUFD=FD (the open /dev/iommu), VFIO_DEVICES=BDF=FD:DEVID:COOKIE,... (bound devices, to be attached by the program), and inherits these descriptors.")]
+    [Value(0, MetaName = "BDF... -- PROGRAM ARGS", Required = true,
+        HelpText = "PCI functions, then behind two dashes the program. It finds VFIO_IOMMUFD=FD (the open /dev/iommu),"
+            + " VFIO_DEVICES=BDF=FD:DEVID:COOKIE,... (bound devices, to be attached by the program), and inherits these descriptors.")]
     public IEnumerable<string> Words { get; set; } = [];
 
     /// <summary>The first cookie.</summary>
@@ -35,9 +37,12 @@ internal sealed class RunVerb : HostVerb
 
     /// <summary>Examples for the help.</summary>
     [Usage(ApplicationAlias = "vfio")]
-    public static IEnumerable<Example> Examples => [Example("A driver that does not need to be root", new RunVerb { Words = ["0000:00:04.0", "--", "./driver"], User = "alice" })];
+    public static IEnumerable<Example> Examples =>
+        [Example("A driver that does not need to be root", new RunVerb { Words = ["0000:00:04.0", "--", "./driver"], User = "alice" })];
 
-    /// <summary>The functions before the dashes and the program behind them; CommandLineParser drops the dashes, so Program keeps them apart.</summary>
+    /// <summary>
+    /// The functions before the dashes and the program behind them; CommandLineParser drops the dashes, so Program keeps them apart.
+    /// </summary>
     public string[] Program { get; set; } = [];
 
     /// <inheritdoc/>
@@ -50,7 +55,8 @@ internal sealed class RunVerb : HostVerb
 
         if (session.Host.Kind != HostKind.Kernel)
         {
-            throw new CommandFailure(ExitCode.Unsupported, $"the descriptors of {session.Host.Description} mean nothing to another process.", "`vfio sim run -- PROGRAM` runs a program on the simulated machine.");
+            throw new CommandFailure(ExitCode.Unsupported, $"the descriptors of {session.Host.Description} mean nothing to another process.",
+                "`vfio sim run -- PROGRAM` runs a program on the simulated machine.");
         }
 
         ulong cookie = NumberText.Parse(Cookie, "the cookie");
@@ -72,7 +78,8 @@ internal sealed class RunVerb : HostVerb
             foreach (PciFunction function in functions)
             {
                 string node = session.Function(function.Address.ToString()).DeviceNode
-                    ?? throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} has no character device.", $"`vfio explain {function.Address}` tells why.");
+                    ?? throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} has no character device.",
+                        $"`vfio explain {function.Address}` tells why.");
                 int descriptor = Inheritable(session, Opened(session, node));
                 VfioDeviceFile file = VfioDeviceFile.Adopt(session.Iommu, descriptor, function.Address);
                 held.Push(file);
@@ -100,8 +107,11 @@ internal sealed class RunVerb : HostVerb
     {
         int fd = session.Host.Kernel.Open(path, Libc.O_RDWR | Libc.O_CLOEXEC, 0);
         return fd >= 0 ? fd : throw new CommandFailure(
-            fd is -Errno.EACCES or -Errno.EPERM ? ExitCode.Permission : fd == -Errno.EBUSY ? ExitCode.Busy : ExitCode.NotFound, $"{path} cannot be opened ({Errno.Name(-fd)}).",
-            fd is -Errno.EACCES or -Errno.EPERM ? "Run as root or as a user who may open it; `vfio doctor` tells what is missing." : "`vfio doctor` and `vfio explain` tell why.")
+            fd is -Errno.EACCES or -Errno.EPERM ? ExitCode.Permission : fd == -Errno.EBUSY ? ExitCode.Busy : ExitCode.NotFound,
+            $"{path} cannot be opened ({Errno.Name(-fd)}).",
+            fd is -Errno.EACCES or -Errno.EPERM
+                ? "Run as root or as a user who may open it; `vfio doctor` tells what is missing."
+                : "`vfio doctor` and `vfio explain` tell why.")
         {
             Errno = -fd,
         };
@@ -131,7 +141,8 @@ internal sealed class RunVerb : HostVerb
         }
         catch (Win32Exception exception)
         {
-            throw new CommandFailure(ExitCode.NotFound, $"{Program[0]} cannot be run: {exception.Message.TrimEnd('.')}.", "Give its path; it must be executable by the user it runs as.") { Errno = exception.NativeErrorCode };
+            throw new CommandFailure(ExitCode.NotFound, $"{Program[0]} cannot be run: {exception.Message.TrimEnd('.')}.",
+                "Give its path; it must be executable by the user it runs as.") { Errno = exception.NativeErrorCode };
         }
     }
 }

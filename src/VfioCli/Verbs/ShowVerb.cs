@@ -54,12 +54,16 @@ internal sealed class ShowVerb : FunctionsVerb
             Field("driver before", original.Driver ?? "none");
         }
 
-        Field("node", function.DeviceNode ?? (function.VfioDevice is null ? "none (not on a VFIO driver)" : $"none ({function.VfioDevice} has no character device: the kernel lacks CONFIG_VFIO_DEVICE_CDEV)"));
+        Field("node", function.DeviceNode ?? (function.VfioDevice is null
+            ? "none (not on a VFIO driver)"
+            : $"none ({function.VfioDevice} has no character device: the kernel lacks CONFIG_VFIO_DEVICE_CDEV)"));
         Field("NUMA node", function.NumaNode < 0 ? "not said" : function.NumaNode.ToString(CultureInfo.InvariantCulture));
         Field("IOMMU", report.Iommu ?? "none");
         if (report.Group is { } group)
         {
-            Field("group", $"{group.Id} ({group.Members.Count + group.OtherMembers.Count} member{(group.Members.Count + group.OtherMembers.Count == 1 ? "" : "s")}, default domain {group.DomainType ?? "not said"})");
+            Field("group",
+                $"{group.Id} ({group.Members.Count + group.OtherMembers.Count}"
+                    + $" member{(group.Members.Count + group.OtherMembers.Count == 1 ? "" : "s")}, default domain {group.DomainType ?? "not said"})");
             foreach (PciFunction member in group.Members.Where(member => member.Address != function.Address))
             {
                 Field("", $"with {member.Address} {PciClass.Name(member.Class)}, driver {member.Driver ?? "none"}");
@@ -77,7 +81,10 @@ internal sealed class ShowVerb : FunctionsVerb
 
         foreach (PciResource resource in report.Resources)
         {
-            Field(resource.Name, $"0x{resource.First:x} {NumberText.Size(resource.Length)}{(resource.IsIo ? " I/O ports" : resource.Is64Bit ? " 64-bit" : " 32-bit")}{(resource.IsPrefetchable ? " prefetchable" : "")}");
+            Field(resource.Name,
+                $"0x{resource.First:x} {NumberText.Size(resource.Length)}"
+                    + (resource.IsIo ? " I/O ports" : resource.Is64Bit ? " 64-bit" : " 32-bit")
+                    + (resource.IsPrefetchable ? " prefetchable" : ""));
         }
 
         foreach (HostUse use in report.Uses)
@@ -109,11 +116,17 @@ internal sealed class ShowVerb : FunctionsVerb
 
         if (report.Config is null || report.Config.IsAllOnes)
         {
-            Field("capabilities", report.Config is null ? "configuration space cannot be read" : "configuration space reads as all ones: the function is off or lost, only a host reset helps");
+            Field("capabilities",
+                report.Config is null
+                    ? "configuration space cannot be read"
+                    : "configuration space reads as all ones: the function is off or lost, only a host reset helps");
         }
         else
         {
-            Field("capabilities", !report.Config.HasCapabilities ? "shown to root only" : report.Config.Capabilities.Count == 0 ? "none" : string.Join(", ", report.Config.Capabilities.Select(static capability => capability.Name)));
+            Field("capabilities", !report.Config.HasCapabilities
+                ? "shown to root only"
+                : report.Config.Capabilities.Count == 0 ? "none"
+                : string.Join(", ", report.Config.Capabilities.Select(static capability => capability.Name)));
         }
 
         void Field(string name, string value) => terminal.Line($"  {name,-16}{value}");

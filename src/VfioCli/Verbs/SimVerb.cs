@@ -46,11 +46,13 @@ internal sealed class SimVerb : StandaloneVerb
     public string? Topology { get; set; }
 
     /// <summary>Chooses what the topology leaves open.</summary>
-    [Option("seed", MetaValue = "N", HelpText = "0 keeps physical memory contiguous, any other number scatters it; the same number gives the same addresses.")]
+    [Option("seed", MetaValue = "N",
+        HelpText = "0 keeps physical memory contiguous, any other number scatters it; the same number gives the same addresses.")]
     public ulong Seed { get; set; }
 
     /// <summary>Where the program's calls are written to.</summary>
-    [Option("trace", MetaValue = "FILE|-", HelpText = "Write every call on the machine's files to FILE (JSON lines for `vfio trace` when it ends in .jsonl), or to stderr for -.")]
+    [Option("trace", MetaValue = "FILE|-",
+        HelpText = "Write every call on the machine's files to FILE (JSON lines for `vfio trace` when it ends in .jsonl), or to stderr for -.")]
     public string? Trace { get; set; }
 
     /// <inheritdoc/>
@@ -59,12 +61,14 @@ internal sealed class SimVerb : StandaloneVerb
         string[] words = [.. Words];
         return words switch
         {
-            ["run"] => throw new CommandFailure(ExitCode.Usage, "sim run needs a program.", "Write it behind two dashes: vfio sim run -- PROGRAM ARGS."),
+            ["run"] => throw new CommandFailure(ExitCode.Usage, "sim run needs a program.",
+                "Write it behind two dashes: vfio sim run -- PROGRAM ARGS."),
             ["run", .. var program] => RunProgram(terminal, program),
             ["shell"] => RunProgram(terminal, [Environment.GetEnvironmentVariable("SHELL") is { Length: > 0 } shell ? shell : "/bin/sh"]),
             ["topologies"] => Topologies(terminal),
             ["check", var file] => Check(terminal, file),
-            _ => throw new CommandFailure(ExitCode.Usage, $"`vfio sim {string.Join(' ', words)}` is not complete or not known.", "It is sim run -- PROGRAM ARGS, sim shell, sim topologies, or sim check FILE."),
+            _ => throw new CommandFailure(ExitCode.Usage, $"`vfio sim {string.Join(' ', words)}` is not complete or not known.",
+                "It is sim run -- PROGRAM ARGS, sim shell, sim topologies, or sim check FILE."),
         };
     }
 
@@ -74,7 +78,8 @@ internal sealed class SimVerb : StandaloneVerb
             ?? throw new CommandFailure(ExitCode.NotFound, $"there is no program '{command[0]}'.", "Give its path, or a name that PATH leads to.");
         if (!ForeignProgram.IsExecutable(path))
         {
-            throw new CommandFailure(ExitCode.Permission, $"'{path}' is not executable.", "Give a program, or an interpreter with the file as its argument.");
+            throw new CommandFailure(ExitCode.Permission, $"'{path}' is not executable.",
+                "Give a program, or an interpreter with the file as its argument.");
         }
 
         if (!Environment.IsPrivilegedProcess && (File.GetUnixFileMode(path) & (UnixFileMode.SetUser | UnixFileMode.SetGroup)) != 0)
@@ -92,14 +97,17 @@ internal sealed class SimVerb : StandaloneVerb
         {
             TraceRecord = record, TraceText = text ?? (Trace == "-" ? terminal.Error : null),
             StubCommand = Self(StubVerb), KeeperCommand = Self(KeeperVerb), Machine = machine, Path = path, Arguments = command,
-            Faulted = exception => terminal.Remark($"a fault of the simulator: {(Environment.GetEnvironmentVariable("VFIO_DEBUG") is { Length: > 0 } ? exception : exception.Message)}"),
+            Faulted = exception =>
+                terminal.Remark("a fault of the simulator:"
+                    + $" {(Environment.GetEnvironmentVariable("VFIO_DEBUG") is { Length: > 0 } ? exception : exception.Message)}"),
         };
         terminal.Flush();
         using var interrupt = new SignalsToTheProgram();
         try
         {
             int status = program.Run();
-            foreach (IGrouping<string, string> left in program.LeftBehind.GroupBy(static line => line).OrderByDescending(static same => same.Count()).Take(MostLeftBehind))
+            foreach (IGrouping<string, string> left in program.LeftBehind.GroupBy(static line => line)
+                .OrderByDescending(static same => same.Count()).Take(MostLeftBehind))
             {
                 terminal.Remark($"left open at exit: {left.Key}{(left.Count() == 1 ? "" : $" ({left.Count()} times)")}");
             }
@@ -120,7 +128,8 @@ internal sealed class SimVerb : StandaloneVerb
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new CommandFailure(ExitCode.Usage, $"the trace cannot be written to {file}: {exception.Message.TrimEnd('.')}.", "Name a file in a directory that this user may write to, or - for stderr.");
+            throw new CommandFailure(ExitCode.Usage, $"the trace cannot be written to {file}: {exception.Message.TrimEnd('.')}.",
+                "Name a file in a directory that this user may write to, or - for stderr.");
         }
     }
 
@@ -157,7 +166,8 @@ internal sealed class SimVerb : StandaloneVerb
         {
             Topology topology = IommuFd.HwSim.Topology.Load(file);
             using SimulatedHost machine = new(topology);
-            terminal.Line($"{file}: '{topology.Name}' boots: {topology.Functions.Count} PCI functions, {(topology.Iommu is { } iommu ? iommu.Kind + " IOMMU" : "no IOMMU")}.");
+            terminal.Line($"{file}: '{topology.Name}' boots: {topology.Functions.Count} PCI functions,"
+                + $" {(topology.Iommu is { } iommu ? iommu.Kind + " IOMMU" : "no IOMMU")}.");
             return ExitCode.Ok;
         }
         catch (TopologyException exception)
@@ -179,8 +189,10 @@ internal sealed class SimVerb : StandaloneVerb
     {
         private readonly System.Runtime.InteropServices.PosixSignalRegistration[] _registrations =
         [
-            System.Runtime.InteropServices.PosixSignalRegistration.Create(System.Runtime.InteropServices.PosixSignal.SIGINT, static context => context.Cancel = true),
-            System.Runtime.InteropServices.PosixSignalRegistration.Create(System.Runtime.InteropServices.PosixSignal.SIGQUIT, static context => context.Cancel = true),
+            System.Runtime.InteropServices.PosixSignalRegistration.Create(System.Runtime.InteropServices.PosixSignal.SIGINT,
+                static context => context.Cancel = true),
+            System.Runtime.InteropServices.PosixSignalRegistration.Create(System.Runtime.InteropServices.PosixSignal.SIGQUIT,
+                static context => context.Cancel = true),
         ];
 
         public void Dispose() => Array.ForEach(_registrations, static registration => registration.Dispose());

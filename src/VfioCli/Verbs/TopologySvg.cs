@@ -21,7 +21,9 @@ internal static class TopologySvg
         }
 
         int width = (Margin * 2) + Width + (depth * Indent), height = (Margin * 2) + (row * Row);
-        return string.Create(CultureInfo.InvariantCulture, $"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"monospace\" font-size=\"12\">\n<rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n{body}</svg>\n");
+        return string.Create(CultureInfo.InvariantCulture,
+            $"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"{height}\" font-family=\"monospace\" font-size=\"12\">\n<rect"
+                + $" width=\"100%\" height=\"100%\" fill=\"white\"/>\n{body}</svg>\n");
     }
 
     private static void Node(StringBuilder body, TopologyNode node, int level, ref int row, ref int deepest)
@@ -31,8 +33,10 @@ internal static class TopologySvg
         int hue = node.Function.Group is { } group ? group * 47 % 360 : 0;
         string fill = node.Function.Group is null ? "#eeeeee" : string.Create(CultureInfo.InvariantCulture, $"hsl({hue},70%,88%)");
         string groupText = node.Function.Group is { } id ? string.Create(CultureInfo.InvariantCulture, $"group {id}") : "no group";
-        _ = body.Append(CultureInfo.InvariantCulture, $"<rect x=\"{x}\" y=\"{y}\" width=\"{Width}\" height=\"{Height}\" rx=\"4\" fill=\"{fill}\" stroke=\"#555\"/>\n");
-        Text(body, x + 8, y + 14, $"{node.Function.Address}  {PciClass.Name(node.Function.Class)}  {groupText}  {node.Function.Driver ?? "no driver"}");
+        _ = body.Append(CultureInfo.InvariantCulture,
+            $"<rect x=\"{x}\" y=\"{y}\" width=\"{Width}\" height=\"{Height}\" rx=\"4\" fill=\"{fill}\" stroke=\"#555\"/>\n");
+        Text(body, x + 8, y + 14,
+            $"{node.Function.Address}  {PciClass.Name(node.Function.Class)}  {groupText}  {node.Function.Driver ?? "no driver"}");
         Text(body, x + 8, y + 28, node.Acs ?? $"{node.Function.Vendor:x4}:{node.Function.Device:x4}");
         foreach (TopologyNode child in node.Children)
         {

@@ -15,14 +15,16 @@ internal sealed record TopologyNode(PciFunction Function, string? Acs)
 /// <summary>The tree of PCI buses, read from the links of sysfs.</summary>
 internal static class TopologyTree
 {
-    // Access Control Services, PCI Express Base Specification 7.7.11: the bits that Linux asks for before it lets functions behind a port have groups of their own.
+    // Access Control Services, PCI Express Base Specification 7.7.11: the bits that Linux asks for before it lets functions behind a port have groups
+    // of their own.
     private const ushort AcsCapability = 0x0d, SourceValidation = 1, RequestRedirect = 4, CompletionRedirect = 8, UpstreamForwarding = 16;
 
     /// <summary>The roots: functions that sit on no other function.</summary>
     public static IReadOnlyList<TopologyNode> Read(Session session)
     {
         _ = session.Bus.List(out PciFunction[] functions);
-        Dictionary<PciAddress, TopologyNode> nodes = functions.ToDictionary(static function => function.Address, function => new TopologyNode(function, Acs(session.Sysfs, function)));
+        Dictionary<PciAddress, TopologyNode> nodes = functions.ToDictionary(static function => function.Address,
+            function => new TopologyNode(function, Acs(session.Sysfs, function)));
         List<TopologyNode> roots = [];
         foreach (TopologyNode node in nodes.Values)
         {

@@ -50,7 +50,8 @@ internal sealed class TopologyVerb : HostVerb
     {
         PciFunction function = node.Function;
         string group = function.Group is { } id ? string.Create(CultureInfo.InvariantCulture, $"group {id}") : "no group";
-        return $"{function.Address} {PciClass.Name(function.Class)}, {group}, {function.Driver ?? "no driver"}{(node.Acs is null ? "" : $"; {node.Acs}")}";
+        return $"{function.Address} {PciClass.Name(function.Class)}, {group},"
+            + $" {function.Driver ?? "no driver"}{(node.Acs is null ? "" : $"; {node.Acs}")}";
     }
 
     private static void WriteTree(StringBuilder text, IReadOnlyList<TopologyNode> nodes, string indent)
@@ -83,10 +84,15 @@ internal sealed class TopologyVerb : HostVerb
         StringBuilder text = new("digraph pci {\n  rankdir=LR; node [shape=box, fontname=monospace];\n");
         foreach (IGrouping<int?, TopologyNode> group in Flat(roots).GroupBy(static node => node.Function.Group).OrderBy(static group => group.Key))
         {
-            _ = text.Append(CultureInfo.InvariantCulture, $"  subgraph \"cluster_{group.Key?.ToString(CultureInfo.InvariantCulture) ?? "none"}\" {{ label=\"{(group.Key is null ? "no group" : $"group {group.Key}")}\";\n");
+            _ = text.Append(CultureInfo.InvariantCulture,
+                $"  subgraph \"cluster_{group.Key?.ToString(CultureInfo.InvariantCulture) ?? "none"}\" {{"
+                    + $" label=\"{(group.Key is null ? "no group" : $"group {group.Key}")}\";\n");
             foreach (TopologyNode node in group)
             {
-                _ = text.Append(CultureInfo.InvariantCulture, $"    \"{node.Function.Address}\" [label=\"{node.Function.Address}\\n{PciClass.Name(node.Function.Class)}\\n{node.Function.Driver ?? "no driver"}{(node.Acs is null ? "" : "\\n" + node.Acs)}\"];\n");
+                _ = text.Append(CultureInfo.InvariantCulture,
+                    $"    \"{node.Function.Address}\" [label=\"{node.Function.Address}\\n"
+                        + $"{PciClass.Name(node.Function.Class)}\\n{node.Function.Driver ?? "no driver"}"
+                        + $"{(node.Acs is null ? "" : "\\n" + node.Acs)}\"];\n");
             }
 
             _ = text.Append("  }\n");
@@ -104,5 +110,6 @@ internal sealed class TopologyVerb : HostVerb
     }
 
     /// <summary>Every node, parents first.</summary>
-    internal static IEnumerable<TopologyNode> Flat(IEnumerable<TopologyNode> nodes) => nodes.SelectMany(static node => (IEnumerable<TopologyNode>)[node, .. Flat(node.Children)]);
+    internal static IEnumerable<TopologyNode> Flat(IEnumerable<TopologyNode> nodes) =>
+        nodes.SelectMany(static node => (IEnumerable<TopologyNode>)[node, .. Flat(node.Children)]);
 }

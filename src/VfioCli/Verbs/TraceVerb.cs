@@ -15,7 +15,8 @@ internal sealed class TraceVerb : StandaloneVerb
     private const int MostDifferences = 50;
 
     // Numbers that differ between two runs that are the same.
-    private static readonly HashSet<string> s_incidental = new(StringComparer.Ordinal) { "fd", "iommufd", "user_va", "vaddr", "address", "argument", "data_uptr", "allowed_iovas" };
+    private static readonly HashSet<string> s_incidental = new(StringComparer.Ordinal) { "fd", "iommufd", "user_va", "vaddr", "address", "argument",
+        "data_uptr", "allowed_iovas" };
 
     /// <summary>Examples for the help.</summary>
     [Usage(ApplicationAlias = "vfio")]
@@ -47,7 +48,8 @@ internal sealed class TraceVerb : StandaloneVerb
             case ["replay", var file]:
                 return Replay(terminal, file);
             default:
-                throw new CommandFailure(ExitCode.Usage, $"`vfio trace {string.Join(' ', words)}` is not complete or not known.", "It is trace show FILE, trace diff FILE FILE, or trace replay FILE.");
+                throw new CommandFailure(ExitCode.Usage, $"`vfio trace {string.Join(' ', words)}` is not complete or not known.",
+                    "It is trace show FILE, trace diff FILE FILE, or trace replay FILE.");
         }
     }
 
@@ -96,7 +98,9 @@ internal sealed class TraceVerb : StandaloneVerb
             }
         }
 
-        terminal.Line(differences == 0 ? $"no differences in {one.Count} calls" : $"{differences}{(differences == MostDifferences ? " or more" : "")} calls differ");
+        terminal.Line(differences == 0
+            ? $"no differences in {one.Count} calls"
+            : $"{differences}{(differences == MostDifferences ? " or more" : "")} calls differ");
         return differences == 0 ? ExitCode.Ok : ExitCode.No;
     }
 
@@ -114,7 +118,8 @@ internal sealed class TraceVerb : StandaloneVerb
             return $"{(errno.Length == 0 ? "success" : errno)} became {(otherErrno.Length == 0 ? "success" : otherErrno)}";
         }
 
-        if (Text(one, "call") is not ("open" or "mmap") && Text(one, "result") != Text(other, "result") && !Line(one).Contains("_FD", StringComparison.Ordinal))
+        if (Text(one, "call") is not ("open" or "mmap") && Text(one, "result") != Text(other, "result")
+            && !Line(one).Contains("_FD", StringComparison.Ordinal))
         {
             return $"result {Text(one, "result")} became {Text(other, "result")}";
         }
@@ -125,7 +130,8 @@ internal sealed class TraceVerb : StandaloneVerb
             foreach (string name in fields.Keys.Union(otherFields.Keys))
             {
                 string value = fields.GetValueOrDefault(name, "nothing"), otherValue = otherFields.GetValueOrDefault(name, "nothing");
-                if (value != otherValue && !s_incidental.Contains(name) && !name.EndsWith("_fd", StringComparison.Ordinal) && !name.EndsWith("_uptr", StringComparison.Ordinal)
+                if (value != otherValue && !s_incidental.Contains(name) && !name.EndsWith("_fd", StringComparison.Ordinal)
+                    && !name.EndsWith("_uptr", StringComparison.Ordinal)
                     && !(name == "data" && part == "in") && !(name == "offset" && IsRegion(value, otherValue)))
                 {
                     return $"{name} {value} became {otherValue}";
@@ -138,10 +144,12 @@ internal sealed class TraceVerb : StandaloneVerb
 
     // Offsets of regions have one bit more for a program than in this process.
     private static bool IsRegion(string one, string other) =>
-        ulong.TryParse(one, CultureInfo.InvariantCulture, out ulong a) && ulong.TryParse(other, CultureInfo.InvariantCulture, out ulong b) && ((a ^ b) & ~(1UL << 62)) == 0;
+        ulong.TryParse(one, CultureInfo.InvariantCulture, out ulong a) && ulong.TryParse(other, CultureInfo.InvariantCulture, out ulong b)
+            && ((a ^ b) & ~(1UL << 62)) == 0;
 
     private static Dictionary<string, string> Fields(JsonElement call, string part) => call.TryGetProperty(part, out JsonElement fields)
-        ? fields.EnumerateObject().GroupBy(static field => field.Name).ToDictionary(static field => field.Key, static field => field.First().Value.ToString())
+        ? fields.EnumerateObject().GroupBy(static field => field.Name)
+            .ToDictionary(static field => field.Key, static field => field.First().Value.ToString())
         : [];
 
     private static string Line(JsonElement call)
@@ -162,7 +170,8 @@ internal sealed class TraceVerb : StandaloneVerb
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            throw new CommandFailure(ExitCode.NotFound, $"the record {file} cannot be read: {exception.Message.TrimEnd('.')}.", "--trace FILE.jsonl writes one.");
+            throw new CommandFailure(ExitCode.NotFound, $"the record {file} cannot be read: {exception.Message.TrimEnd('.')}.",
+                "--trace FILE.jsonl writes one.");
         }
     }
 
@@ -179,11 +188,14 @@ internal sealed class TraceVerb : StandaloneVerb
             try
             {
                 using JsonDocument document = JsonDocument.Parse(lines[i]);
-                calls.Add(document.RootElement.ValueKind == JsonValueKind.Object ? document.RootElement.Clone() : throw new JsonException("not an object"));
+                calls.Add(document.RootElement.ValueKind == JsonValueKind.Object
+                    ? document.RootElement.Clone()
+                    : throw new JsonException("not an object"));
             }
             catch (JsonException)
             {
-                throw new CommandFailure(ExitCode.Usage, $"{file}: line {i + 1} is not a recorded call.", "Records are JSON lines, as --trace FILE.jsonl writes them.");
+                throw new CommandFailure(ExitCode.Usage, $"{file}: line {i + 1} is not a recorded call.",
+                    "Records are JSON lines, as --trace FILE.jsonl writes them.");
             }
         }
 

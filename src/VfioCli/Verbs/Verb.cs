@@ -21,11 +21,14 @@ internal abstract class Verb
 internal abstract class HostVerb : Verb
 {
     /// <summary>Which host.</summary>
-    [Option("host", MetaValue = "WHICH", HelpText = "auto (default: this machine when /dev/iommu is there, else the simulator), kernel, sim, or the path of a capture. VFIO_HOST decides when this is not given.")]
+    [Option("host", MetaValue = "WHICH",
+        HelpText = "auto (default: this machine when /dev/iommu is there, else the simulator), kernel, sim, or the path of a capture. VFIO_HOST"
+            + " decides when this is not given.")]
     public string? Host { get; set; }
 
     /// <summary>Which simulated machine.</summary>
-    [Option("topology", MetaValue = "FILE|NAME", HelpText = "The simulated machine. It lives as long as this command: what one command binds, the next does not find.")]
+    [Option("topology", MetaValue = "FILE|NAME",
+        HelpText = "The simulated machine. It lives as long as this command: what one command binds, the next does not find.")]
     public string? Topology { get; set; }
 
     /// <summary>Where every call is written to.</summary>

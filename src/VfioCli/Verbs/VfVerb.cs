@@ -29,7 +29,8 @@ internal sealed class VfVerb : HostVerb
 
     /// <summary>Examples for the help.</summary>
     [Usage(ApplicationAlias = "vfio")]
-    public static IEnumerable<Example> Examples => [Example("Two VFs, left to VFIO", new VfVerb { Action = "create", Words = ["0000:01:00.0", "2"], NoDriver = true })];
+    public static IEnumerable<Example> Examples =>
+        [Example("Two VFs, left to VFIO", new VfVerb { Action = "create", Words = ["0000:01:00.0", "2"], NoDriver = true })];
 
     /// <inheritdoc/>
     public override ExitCode Run(Session session)
@@ -46,7 +47,8 @@ internal sealed class VfVerb : HostVerb
             case ("delete", 1):
                 return Delete(session, Physical(session, words[0]));
             default:
-                throw new CommandFailure(ExitCode.Usage, $"`vfio vf {string.Join(' ', [Action, .. words])}` is not complete or not known.", "It is vf create BDF N, vf delete BDF, vf show BDF, or vf token.");
+                throw new CommandFailure(ExitCode.Usage, $"`vfio vf {string.Join(' ', [Action, .. words])}` is not complete or not known.",
+                    "It is vf create BDF N, vf delete BDF, vf show BDF, or vf token.");
         }
     }
 
@@ -66,7 +68,10 @@ internal sealed class VfVerb : HostVerb
     {
         PciFunction function = session.Function(text);
         return session.Sysfs.Exists(function.Path + "/sriov_totalvfs") ? function
-            : throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} has no SR-IOV.", session.Sysfs.LinkName(function.Path + "/physfn") is { } physical ? $"It is itself a VF of {physical}." : "`vfio show` lists the capabilities of a function.");
+            : throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} has no SR-IOV.",
+                session.Sysfs.LinkName(function.Path + "/physfn") is { } physical
+                    ? $"It is itself a VF of {physical}."
+                    : "`vfio show` lists the capabilities of a function.");
     }
 
     private ExitCode Create(Session session, PciFunction function, string text)
@@ -79,7 +84,8 @@ internal sealed class VfVerb : HostVerb
 
         if (now != 0)
         {
-            throw new CommandFailure(ExitCode.Busy, $"{function.Address} has {now} VFs, and the number can only be changed from 0.", $"`vfio vf delete {function.Address}` first.");
+            throw new CommandFailure(ExitCode.Busy, $"{function.Address} has {now} VFs, and the number can only be changed from 0.",
+                $"`vfio vf delete {function.Address}` first.");
         }
 
         string autoprobe = function.Path + "/sriov_drivers_autoprobe";
@@ -106,7 +112,9 @@ internal sealed class VfVerb : HostVerb
         IReadOnlyList<DeviceHolder> holders = DeviceHolder.Of(session.Sysfs, nodes, out _);
         if (holders.Count > 0 && !Force)
         {
-            throw new CommandFailure(ExitCode.Busy, $"VFs of {function.Address} are in use: {string.Join(", ", holders.Select(static holder => $"{holder} has {holder.Node}"))}.", "End these programs, or say --force. Nothing was changed.");
+            throw new CommandFailure(ExitCode.Busy,
+                $"VFs of {function.Address} are in use: {string.Join(", ", holders.Select(static holder => $"{holder} has {holder.Node}"))}.",
+                "End these programs, or say --force. Nothing was changed.");
         }
 
         Check(session.Sysfs.WriteText(function.Path + "/sriov_numvfs", "0"), function, function.Path + "/sriov_numvfs");
@@ -166,9 +174,14 @@ internal sealed class VfVerb : HostVerb
         {
             Errno.EACCES or Errno.EPERM => ("this user may not change it", "Run the command as root.", ExitCode.Permission),
             Errno.EROFS => ("this host is read-only", "A capture can be looked at, not changed.", ExitCode.Unsupported),
-            Errno.ENOENT when DriverClaim.IsVfio(function.Driver) => ("vfio-pci makes VFs only when it is told that it may", "`echo 1 > /sys/module/vfio_pci/parameters/enable_sriov`.", ExitCode.Unsupported),
-            Errno.ENOENT => (function.Driver is null ? "it has no driver, and the driver makes the VFs" : $"driver {function.Driver} does not do SR-IOV", "Bind the driver that does.", ExitCode.Unsupported),
-            Errno.ENOSPC or Errno.ENOMEM => ("there is no room: bus numbers, address space or MSI-X vectors", "Ask for fewer VFs; firmware settings (SR-IOV, ARI, above 4G decoding, MSI-X budget) or pci=realloc,assign-busses may make room.", ExitCode.Refused),
+            Errno.ENOENT when DriverClaim.IsVfio(function.Driver) => ("vfio-pci makes VFs only when it is told that it may",
+                "`echo 1 > /sys/module/vfio_pci/parameters/enable_sriov`.", ExitCode.Unsupported),
+            Errno.ENOENT =>
+                (function.Driver is null ? "it has no driver, and the driver makes the VFs" : $"driver {function.Driver} does not do SR-IOV",
+                    "Bind the driver that does.", ExitCode.Unsupported),
+            Errno.ENOSPC or Errno.ENOMEM => ("there is no room: bus numbers, address space or MSI-X vectors",
+                "Ask for fewer VFs; firmware settings (SR-IOV, ARI, above 4G decoding, MSI-X budget) or pci=realloc,assign-busses may make room.",
+                ExitCode.Refused),
             Errno.EBUSY => ("it has VFs already, or one is assigned", "`vfio vf delete` first.", ExitCode.Busy),
             _ => ($"the driver refuses ({Errno.Name(-result)})", "`dmesg` tells why.", ExitCode.Refused),
         };

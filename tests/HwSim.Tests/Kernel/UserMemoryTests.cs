@@ -17,6 +17,8 @@ public sealed unsafe partial class UserMemoryTests : IDisposable
 {
     private const ulong Iova = 0x1000_0000, Mark = 0x0123_4567_89ab_cdef;
     private static readonly LinuxHost s_real = new();
+
+    private static long s_alone;
     private readonly SimulatedHost _host = new(Topology.ByName("intel"));
     private readonly SeamCalls _c;
     private readonly int _device, _iommufd;
@@ -71,7 +73,7 @@ public sealed unsafe partial class UserMemoryTests : IDisposable
     [Fact]
     public void Memory_that_is_unmapped_behind_the_seam_stays_for_the_device_too()
     {
-        nint memory = _c.Pages(2);
+        nint memory = Alone(_c.Kernel, 2);
         *(ulong*)memory = Mark;
         Map(memory, 2 * Page);
         Ok(s_real.Kernel.Munmap(memory, (nuint)(2 * Page)));
@@ -101,7 +103,7 @@ public sealed unsafe partial class UserMemoryTests : IDisposable
     [Fact]
     public void Memory_that_was_unmapped_behind_the_seam_ends_no_call_either()
     {
-        nint memory = _c.Pages(1);
+        nint memory = Alone(_c.Kernel, 1);
         new Span<byte>((void*)memory, (int)Page).Clear();
         *(uint*)memory = (uint)sizeof(iommu_ioas_alloc);
         Ok(_c.Kernel.Ioctl(_iommufd, IommuFd.Native.Uapi.Iommufd.IOMMU_IOAS_ALLOC, memory));
@@ -217,8 +219,11 @@ public sealed unsafe partial class UserMemoryTests : IDisposable
         Ok(_c.Kernel.Close(file));
     }
 
-    private static nint Foreign(int pages) =>
-        s_real.Kernel.Mmap(0, (nuint)((ulong)pages * Page), Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS, -1, 0);
+    // Far from where the host puts mappings: once it is free, nothing else of this process comes to lie there.
+    private static nint Alone(IKernel kernel, int pages) => kernel.Mmap((nint)(0x2000_0000_0000 + (Interlocked.Increment(ref s_alone) << 24)),
+        (nuint)((ulong)pages * Page), Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS, -1, 0);
+
+    private static nint Foreign(int pages) => Alone(s_real.Kernel, pages);
 
     private static void Protect(nint memory, int protection) => Assert.Equal(0, Mprotect(memory, (nuint)Page, protection));
 

@@ -31,7 +31,8 @@ internal sealed partial class AmdDriver : IInterruptController
             var code = (AmdEvent)(low >> 60);
             _print?.Invoke(string.Create(
                 CultureInfo.InvariantCulture,
-                $"AMD-Vi: Event logged [{code} device=0000:{PciName.Of((ushort)low)} domain=0x{low >> 32 & 0xffff:x4} address=0x{address:x} flags=0x{low >> 48 & 0xfff:x4}]"));
+                $"AMD-Vi: Event logged [{code} device=0000:{PciName.Of((ushort)low)} domain=0x{low >> 32 & 0xffff:x4} address=0x{address:x}"
+                    + $" flags=0x{low >> 48 & 0xfff:x4}]"));
             if (code == AmdEvent.IO_PAGE_FAULT)
             {
                 Report(low, address);

@@ -25,7 +25,8 @@ internal sealed class AmdGuestDomain : TableDomain<X64>, IAmdAttached
         try
         {
             var memory = driver.Unit.Memory;
-            return new AmdGuestDomain(owner, driver, new PageTable<X64>(memory, X64.Geometry(driver.HasGuestLevel5 ? 56 : 47, memory.Options.AddressBits)));
+            return new AmdGuestDomain(owner, driver,
+                new PageTable<X64>(memory, X64.Geometry(driver.HasGuestLevel5 ? 56 : 47, memory.Options.AddressBits)));
         }
         catch (InvalidOperationException)
         {
@@ -53,7 +54,8 @@ internal sealed class AmdGuestDomain : TableDomain<X64>, IAmdAttached
             var root = gcr3.Root;
             driver.SetEntry(
                 device.RequesterId,
-                AmdDriver.Valid | AmdDriver.ReadWrite | AmdDriver.GuestValid | AmdDriver.GuestIo | ((ulong)(driver.GcrLevels - 1) << 56) | ((root >> 12 & 7) << 58),
+                AmdDriver.Valid | AmdDriver.ReadWrite | AmdDriver.GuestValid | AmdDriver.GuestIo | ((ulong)(driver.GcrLevels - 1) << 56)
+                    | ((root >> 12 & 7) << 58),
                 (uint)_id | ((root >> 15 & 0xffff) << 16) | (root >> 31 << 43),
                 levels);
             driver.InvalidatePages(_id, 0, 0, ulong.MaxValue);

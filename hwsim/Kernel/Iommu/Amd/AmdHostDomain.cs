@@ -100,7 +100,8 @@ internal sealed class AmdHostDomain : TableDomain<AmdV1>, IAmdAttached
 
     /// <summary>The part of a device table entry that points at this table.</summary>
     internal ulong EntryWord =>
-        AmdDriver.Valid | AmdDriver.ReadWrite | ((ulong)(Table.Geometry.TopLevel + 1) << 9) | Table.Root | (_tracking ? AmdDriver.HostAccessedDirty : 0);
+        AmdDriver.Valid | AmdDriver.ReadWrite | ((ulong)(Table.Geometry.TopLevel + 1) << 9) | Table.Root
+            | (_tracking ? AmdDriver.HostAccessedDirty : 0);
 
     /// <summary>A user's table uses this one; it is told when the root moves.</summary>
     internal void Add(AmdUserTableDomain user)

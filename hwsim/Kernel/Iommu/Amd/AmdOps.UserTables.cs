@@ -3,7 +3,10 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>PASID tables of user space for the proposal's /dev/iommu. One page table alone cannot be the user's: the GCR3 table in front of it is read through the host table too.</summary>
+/// <summary>
+/// PASID tables of user space for the proposal's /dev/iommu. One page table alone cannot be the user's: the GCR3 table in front of it is read through
+/// the host table too.
+/// </summary>
 public sealed partial class AmdOps : IUserTables
 {
     /// <inheritdoc/>

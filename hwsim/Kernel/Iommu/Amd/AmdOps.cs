@@ -7,10 +7,12 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The AMD driver (drivers/iommu/amd): host page tables that grow at the top, dirty tracking in them, and v2 tables through GCR3 for domains with PASIDs.
+/// The AMD driver (drivers/iommu/amd): host page tables that grow at the top, dirty tracking in them, and v2 tables through GCR3 for domains with
+/// PASIDs.
 /// </summary>
 /// <remarks>
-/// Does not model: nested domains of iommufd and virtual IOMMUs, unity maps of firmware, device TLBs and page requests, aliases, SNP, interrupt remapping.
+/// Does not model: nested domains of iommufd and virtual IOMMUs, unity maps of firmware, device TLBs and page requests, aliases, SNP, interrupt
+/// remapping.
 /// </remarks>
 public sealed partial class AmdOps : IommuOps
 {

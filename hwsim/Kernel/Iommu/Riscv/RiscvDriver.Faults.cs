@@ -38,7 +38,8 @@ internal sealed partial class RiscvDriver : IInterruptController
             _memory.Read64(_faults + (head * 32) + 16, out var address);
             _memory.Read64(_faults + (head * 32) + 24, out var second);
             _print?.Invoke(string.Create(
-                CultureInfo.InvariantCulture, $"riscv-iommu 0000:00:01.0: Fault {header & 0xfff} devid: 0x{header >> 40:x} iotval: {address:x} iotval2: {second:x}"));
+                CultureInfo.InvariantCulture,
+                $"riscv-iommu 0000:00:01.0: Fault {header & 0xfff} devid: 0x{header >> 40:x} iotval: {address:x} iotval2: {second:x}"));
             Report(header, address);
         }
 

@@ -70,7 +70,8 @@ internal sealed partial class RiscvDriver
 
     /// <summary>Writes a device context: invalid first, then the new words, the valid bit last (riscv_iommu_iodir_update).</summary>
     /// <returns>False when there is no memory for the directory.</returns>
-    internal bool SetContext(ushort device, bool isValid, ulong fsc, int pscid) => SetContext(device, new RiscvDeviceContext(isValid ? 1UL : 0, 0, (ulong)pscid << 12, fsc));
+    internal bool SetContext(ushort device, bool isValid, ulong fsc, int pscid) =>
+        SetContext(device, new RiscvDeviceContext(isValid ? 1UL : 0, 0, (ulong)pscid << 12, fsc));
 
     /// <summary>Writes a whole device context.</summary>
     internal bool SetContext(ushort device, in RiscvDeviceContext context)

@@ -26,7 +26,9 @@ public sealed partial class RiscvOps : IUserTables
         }
 
         var first = new UserTableFormat(iommu_ioasid_format.IOMMU_IOASID_FORMAT_RISCV_S1, false, (uint)driver.AddressBits);
-        return device.MaxPasids == 0 ? [first] : [first, new UserTableFormat(iommu_ioasid_format.IOMMU_IOASID_FORMAT_RISCV_PDT, true, 64 + DirectoryBits)];
+        return device.MaxPasids == 0
+            ? [first]
+            : [first, new UserTableFormat(iommu_ioasid_format.IOMMU_IOASID_FORMAT_RISCV_PDT, true, 64 + DirectoryBits)];
     }
 
     int IUserTables.AllocParent(IommuDevice device, out IommuDomain? domain)
@@ -37,7 +39,9 @@ public sealed partial class RiscvOps : IUserTables
 
     int IUserTables.AllocUserTable(IommuDevice device, IommuDomain parent, in UserTable table, out IommuDomain? domain)
     {
-        domain = parent is RiscvSecondStageDomain second && RiscvUserTableDomain.ModeOf(table) != 0 ? new RiscvUserTableDomain(this, second, table) : null;
+        domain = parent is RiscvSecondStageDomain second && RiscvUserTableDomain.ModeOf(table) != 0
+            ? new RiscvUserTableDomain(this, second, table)
+            : null;
         return domain == null ? -Errno.EINVAL : 0;
     }
 }

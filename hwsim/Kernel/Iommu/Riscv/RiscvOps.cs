@@ -4,10 +4,12 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>The RISC-V driver (drivers/iommu/riscv): first-stage domains. As in Linux 7.3 it claims no capability, so iommufd and VFIO refuse its devices.</summary>
+/// <summary>
+/// The RISC-V driver (drivers/iommu/riscv): first-stage domains. As in Linux 7.3 it claims no capability, so iommufd and VFIO refuse its devices.
+/// </summary>
 /// <remarks>
-/// Does not model: ATS and page requests. Process directories and second stages are there for the proposal of 2021 only: Linux' driver has none of them yet. <paramref name="isCoherent"/> stands for a kernel
-/// whose driver reports cache coherency, which Linux 7.3's does not.
+/// Does not model: ATS and page requests. Process directories and second stages are there for the proposal of 2021 only: Linux' driver has none of
+/// them yet. <paramref name="isCoherent"/> stands for a kernel whose driver reports cache coherency, which Linux 7.3's does not.
 /// </remarks>
 /// <param name="isCoherent">The driver answers IOMMU_CAP_CACHE_COHERENCY.</param>
 public sealed partial class RiscvOps(bool isCoherent) : IommuOps

@@ -3,7 +3,10 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>A user's first-stage table, or process directory, on top of a second stage. With a directory, DMA without a PASID stays in the second stage (DPE = 0).</summary>
+/// <summary>
+/// A user's first-stage table, or process directory, on top of a second stage. With a directory, DMA without a PASID stays in the second stage (DPE =
+/// 0).
+/// </summary>
 internal sealed class RiscvUserTableDomain : IommuDomain, IRiscvAttached, IUserTableDomain
 {
     private const ulong Valid = 1, Pdtv = 1 << 5;
@@ -18,7 +21,8 @@ internal sealed class RiscvUserTableDomain : IommuDomain, IRiscvAttached, IUserT
         _parent = parent;
         _pscid = parent.Driver.AllocPscid();
         var isDirectory = table.Format == iommu_ioasid_format.IOMMU_IOASID_FORMAT_RISCV_PDT;
-        _context = new RiscvDeviceContext(Valid | (isDirectory ? Pdtv : 0), parent.Pointer, isDirectory ? 0 : (ulong)_pscid << 12, (ulong)ModeOf(table) << 60 | table.Address >> 12);
+        _context = new RiscvDeviceContext(Valid | (isDirectory ? Pdtv : 0), parent.Pointer, isDirectory ? 0 : (ulong)_pscid << 12,
+            (ulong)ModeOf(table) << 60 | table.Address >> 12);
     }
 
     /// <summary>The mode of the widest input: of a table Sv39, Sv48 or Sv57, of a directory PD8, PD17 or PD20; 0 for any other width.</summary>

@@ -55,8 +55,10 @@ internal sealed partial class SmmuDriver : IInterruptController
         const ulong Reading = 1UL << 35, Privileged = 1UL << 33, HasSubstream = 1 << 11;
         const string Name = "arm-smmu-v3 arm-smmu-v3.0.auto";
         var stream = (ushort)(words[0] >> 32);
-        _print?.Invoke($"{Name}: event: {code} client: 0000:{PciName.Of(stream)} sid: 0x{stream:x} ssid: 0x{((words[0] & HasSubstream) != 0 ? words[0] >> 12 & 0xfffff : 0):x} iova: 0x{words[2]:x} ipa: 0x{words[3] & ~0xfffUL:x}");
-        _print?.Invoke($"{Name}: {((words[1] & Privileged) != 0 ? "priv" : "unpriv")} data {((words[1] & Reading) != 0 ? "read" : "write")} {((words[1] & 1UL << 39) != 0 ? "s2" : "s1")} \"{code}\" stag: 0x{words[1] & 0xffff:x}");
+        _print?.Invoke($"{Name}: event: {code} client: 0000:{PciName.Of(stream)} sid: 0x{stream:x} ssid:"
+            + $" 0x{((words[0] & HasSubstream) != 0 ? words[0] >> 12 & 0xfffff : 0):x} iova: 0x{words[2]:x} ipa: 0x{words[3] & ~0xfffUL:x}");
+        _print?.Invoke($"{Name}: {((words[1] & Privileged) != 0 ? "priv" : "unpriv")} data {((words[1] & Reading) != 0 ? "read" : "write")}"
+            + $" {((words[1] & 1UL << 39) != 0 ? "s2" : "s1")} \"{code}\" stag: 0x{words[1] & 0xffff:x}");
     }
 
     // Called by the unit, which is locked: events come one after the other.
@@ -87,7 +89,8 @@ internal sealed partial class SmmuDriver : IInterruptController
             {
                 Print(code, words);
                 Faulted?.Invoke(new IoDmaFault(
-                    (ushort)(words[0] >> 32), (words[0] & HasSubstream) != 0 ? (uint)(words[0] >> 12) & 0xfffff : null, words[2], (words[1] & Reading) != 0 ? 1u : 2, ReasonOf(code)));
+                    (ushort)(words[0] >> 32), (words[0] & HasSubstream) != 0 ? (uint)(words[0] >> 12) & 0xfffff : null, words[2],
+                    (words[1] & Reading) != 0 ? 1u : 2, ReasonOf(code)));
             }
         }
 

@@ -3,7 +3,8 @@ using IommuFd.Native;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>A guest's stream table entry on top of its stage 2 (struct arm_smmu_nested_domain).</summary>
-internal sealed class SmmuNestedDomain(SmmuOps owner, SmmuViommu viommu, ulong word0, ulong word1) : IommuDomain(IommuDomainType.Nested, owner), ISmmuAttached
+internal sealed class SmmuNestedDomain(SmmuOps owner, SmmuViommu viommu, ulong word0, ulong word1) : IommuDomain(IommuDomainType.Nested, owner),
+    ISmmuAttached
 {
     public override int AttachDevice(IommuDevice device, IommuDomain? old)
     {

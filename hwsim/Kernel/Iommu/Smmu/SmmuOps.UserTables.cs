@@ -3,7 +3,10 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>PASID tables of user space for the proposal's /dev/iommu. One page table alone cannot be the user's: the descriptor in front of it is read through stage 2 too.</summary>
+/// <summary>
+/// PASID tables of user space for the proposal's /dev/iommu. One page table alone cannot be the user's: the descriptor in front of it is read through
+/// stage 2 too.
+/// </summary>
 public sealed partial class SmmuOps : IUserTables
 {
     /// <inheritdoc/>
@@ -17,7 +20,8 @@ public sealed partial class SmmuOps : IUserTables
 
     IReadOnlyList<UserTableFormat> IUserTables.UserTables(IommuDevice device) =>
         DriverOf(device) is { HasStage1: true, HasStage2: true } driver && device.MaxPasids != 0
-            ? [new UserTableFormat(iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_SMMUV3, true, 64 + Math.Min((uint)driver.SubstreamBits, uint.Log2(device.MaxPasids)))]
+            ? [new UserTableFormat(iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_SMMUV3, true,
+                64 + Math.Min((uint)driver.SubstreamBits, uint.Log2(device.MaxPasids)))]
             : [];
 
     int IUserTables.AllocParent(IommuDevice device, out IommuDomain? domain) =>

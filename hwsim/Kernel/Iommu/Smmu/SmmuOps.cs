@@ -6,8 +6,14 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>The SMMUv3 driver (drivers/iommu/arm/arm-smmu-v3): stage-1 domains with context descriptors and PASIDs, stage-2 domains as nest parents, dirty tracking.</summary>
-/// <remarks>Does not model: ATS and PRI, stalls, SVA, command queue errors. The machine is fully coherent (the firmware's CANWBS), so virtual SMMUs can be made.</remarks>
+/// <summary>
+/// The SMMUv3 driver (drivers/iommu/arm/arm-smmu-v3): stage-1 domains with context descriptors and PASIDs, stage-2 domains as nest parents, dirty
+/// tracking.
+/// </summary>
+/// <remarks>
+/// Does not model: ATS and PRI, stalls, SVA, command queue errors. The machine is fully coherent (the firmware's CANWBS), so virtual SMMUs can be
+/// made.
+/// </remarks>
 public sealed partial class SmmuOps : IommuOps
 {
     private readonly SmmuBlockedDomain _blocked;

@@ -4,7 +4,8 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A user's table of context descriptors on top of a stage 2: all substreams of one device. DMA without a substream stays in the stage 2 (S1DSS = bypass).
+/// A user's table of context descriptors on top of a stage 2: all substreams of one device. DMA without a substream stays in the stage 2 (S1DSS =
+/// bypass).
 /// </summary>
 internal sealed class SmmuUserTableDomain(SmmuOps owner, SmmuStage2Domain stage2, ulong table, int substreamBits)
     : IommuDomain(IommuDomainType.Nested, owner), ISmmuAttached, IUserTableDomain

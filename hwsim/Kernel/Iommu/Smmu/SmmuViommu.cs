@@ -3,7 +3,9 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>A slice of an SMMU for a guest (struct arm_vsmmu): its stage 2 and VMID; the guest's stream table entries and commands are checked and forwarded.</summary>
+/// <summary>
+/// A slice of an SMMU for a guest (struct arm_vsmmu): its stage 2 and VMID; the guest's stream table entries and commands are checked and forwarded.
+/// </summary>
 internal sealed unsafe class SmmuViommu(IommufdContext context, SmmuOps ops, IommuDevice device, HwptPaging parent)
     : IommufdViommu(context, (uint)iommu_viommu_type.IOMMU_VIOMMU_TYPE_ARM_SMMUV3, device.Unit!, parent)
 {
@@ -31,7 +33,8 @@ internal sealed unsafe class SmmuViommu(IommufdContext context, SmmuOps ops, Iom
             return -Errno.EOPNOTSUPP;
         }
 
-        var rc = data.Copy((uint)iommu_hwpt_data_type.IOMMU_HWPT_DATA_ARM_SMMUV3, (uint)sizeof(iommu_hwpt_arm_smmuv3), out iommu_hwpt_arm_smmuv3 entry);
+        var rc = data.Copy((uint)iommu_hwpt_data_type.IOMMU_HWPT_DATA_ARM_SMMUV3, (uint)sizeof(iommu_hwpt_arm_smmuv3),
+            out iommu_hwpt_arm_smmuv3 entry);
         if (rc != 0)
         {
             return rc;
@@ -75,7 +78,8 @@ internal sealed unsafe class SmmuViommu(IommufdContext context, SmmuOps ops, Iom
             fixed (iommu_viommu_arm_smmuv3_invalidate* command = &commands[i])
             {
                 var rc = UserCopy.StructFrom(
-                    array.User, command, (nuint)sizeof(iommu_viommu_arm_smmuv3_invalidate), array.Address + ((ulong)array.EntryLength * i), array.EntryLength);
+                    array.User, command, (nuint)sizeof(iommu_viommu_arm_smmuv3_invalidate),
+                    array.Address + ((ulong)array.EntryLength * i), array.EntryLength);
                 if (rc != 0)
                 {
                     return rc;

@@ -2,7 +2,10 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>What all tables of the VT-d driver have in common: on which units they are used, under which domain id, by which devices and PASIDs (struct dmar_domain).</summary>
+/// <summary>
+/// What all tables of the VT-d driver have in common: on which units they are used, under which domain id, by which devices and PASIDs (struct
+/// dmar_domain).
+/// </summary>
 internal abstract class VtdDomain(IommuDomainType type, VtdOps owner) : IommuDomain(type, owner)
 {
     private readonly List<UnitUse> _units = [];

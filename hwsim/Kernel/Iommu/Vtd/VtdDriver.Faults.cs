@@ -20,8 +20,10 @@ internal sealed partial class VtdDriver
             => iommu_fault_reason.IOMMU_FAULT_REASON_PASID_INVALID,
         VtdFaultReason.FirstStageTableInvalid or VtdFaultReason.SecondStageTableInvalid => iommu_fault_reason.IOMMU_FAULT_REASON_WALK_EABT,
         VtdFaultReason.FirstStageNotPresent or VtdFaultReason.SecondStageNotPresent => iommu_fault_reason.IOMMU_FAULT_REASON_PTE_FETCH,
-        VtdFaultReason.NoRead or VtdFaultReason.NoWrite or VtdFaultReason.NoExecute or VtdFaultReason.UserOnSupervisorPage => iommu_fault_reason.IOMMU_FAULT_REASON_PERMISSION,
-        VtdFaultReason.NotCanonical or VtdFaultReason.AddressBeyondHardware or VtdFaultReason.AddressBeyondTable => iommu_fault_reason.IOMMU_FAULT_REASON_OOR_ADDRESS,
+        VtdFaultReason.NoRead or VtdFaultReason.NoWrite or VtdFaultReason.NoExecute or VtdFaultReason.UserOnSupervisorPage =>
+            iommu_fault_reason.IOMMU_FAULT_REASON_PERMISSION,
+        VtdFaultReason.NotCanonical or VtdFaultReason.AddressBeyondHardware or VtdFaultReason.AddressBeyondTable =>
+            iommu_fault_reason.IOMMU_FAULT_REASON_OOR_ADDRESS,
         _ => iommu_fault_reason.IOMMU_FAULT_REASON_UNKNOWN,
     };
 
@@ -51,10 +53,12 @@ internal sealed partial class VtdDriver
             var reason = (VtdFaultReason)(high >> 32 & 0xff);
             var pasid = (high & HasPasid) != 0 ? string.Create(CultureInfo.InvariantCulture, $"PASID 0x{high >> 40 & 0xfffff:x}") : "NO_PASID";
             var source = PciName.Of((ushort)high);
-            _print?.Invoke($"DMAR: [DMA {((high & Reading) != 0 ? "Read" : "Write")} {pasid}] Request device [{source}] fault addr 0x{low & ~0xfffUL:x} [fault reason 0x{(int)reason:x2}] {reason}");
+            _print?.Invoke($"DMAR: [DMA {((high & Reading) != 0 ? "Read" : "Write")} {pasid}] Request device [{source}] fault addr"
+                + $" 0x{low & ~0xfffUL:x} [fault reason 0x{(int)reason:x2}] {reason}");
             Unit.WriteRegister(record + 8, 8, Fault);
             Faulted?.Invoke(new IoDmaFault(
-                (ushort)high, (high & HasPasid) != 0 ? (uint)(high >> 40) & 0xfffff : null, low & ~0xfffUL, (high & Reading) != 0 ? 1u : 2, ReasonOf(reason)));
+                (ushort)high, (high & HasPasid) != 0 ? (uint)(high >> 40) & 0xfffff : null, low & ~0xfffUL,
+                (high & Reading) != 0 ? 1u : 2, ReasonOf(reason)));
         }
 
         Unit.WriteRegister(VtdRegister.FSTS, 4, Overflow);

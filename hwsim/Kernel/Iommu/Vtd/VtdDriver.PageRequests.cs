@@ -2,7 +2,10 @@ using IommuFd.HwSim.Units;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>The page request queue (data book 7.4): its event, its records, the answers (6.5.2.9); and the devices' own translation caches (6.5.2.5 and 6.5.2.6).</summary>
+/// <summary>
+/// The page request queue (data book 7.4): its event, its records, the answers (6.5.2.9); and the devices' own translation caches (6.5.2.5 and
+/// 6.5.2.6).
+/// </summary>
 internal sealed partial class VtdDriver
 {
     private const ulong DeviceTlbDescriptor = 3, PasidDeviceTlbDescriptor = 8, PageGroupResponseDescriptor = 9;
@@ -26,7 +29,9 @@ internal sealed partial class VtdDriver
         }
     }
 
-    /// <summary>Tells a device to forget translations of a PASID (0: of requests without one) in a range. Nothing happens when it keeps none.</summary>
+    /// <summary>
+    /// Tells a device to forget translations of a PASID (0: of requests without one) in a range. Nothing happens when it keeps none.
+    /// </summary>
     internal void InvalidateDeviceTlb(IommuDevice device, uint pasid, ulong first, ulong last)
     {
         if (!device.HasDeviceTlb)

@@ -4,7 +4,9 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>Scalable mode: context entries of 32 bytes, PASID directories and tables (data book 9.4 to 9.6), and the invalidation queue (6.5.2).</summary>
+/// <summary>
+/// Scalable mode: context entries of 32 bytes, PASID directories and tables (data book 9.4 to 9.6), and the invalidation queue (6.5.2).
+/// </summary>
 internal sealed partial class VtdDriver
 {
     private const ulong PasidIoTlbDescriptor = 6, PasidCacheDescriptor = 7;
@@ -25,11 +27,13 @@ internal sealed partial class VtdDriver
     }
 
     /// <summary>What a PASID table entry says.</summary>
-    internal readonly record struct PasidEntry(Transfer Transfer, int DomainId, ulong FirstTable, ulong FirstFlags, ulong SecondTable, int AddressWidth, bool TracksDirty);
+    internal readonly record struct PasidEntry(Transfer Transfer, int DomainId, ulong FirstTable, ulong FirstFlags, ulong SecondTable,
+        int AddressWidth, bool TracksDirty);
 
     /// <summary>
     /// Points a PASID (0: requests without one) of a device at its tables. -EBUSY when it has others: devices that share their context entry
-    /// (see <see cref="IommuDevice.ContextId"/>) share these too, and the second to come finds what the first wrote. -ENOMEM when there is no memory for the entry.
+    /// (see <see cref="IommuDevice.ContextId"/>) share these too, and the second to come finds what the first wrote. -ENOMEM when there is no memory
+    /// for the entry.
     /// </summary>
     internal int SetPasid(IommuDevice device, uint pasid, in PasidEntry value)
     {

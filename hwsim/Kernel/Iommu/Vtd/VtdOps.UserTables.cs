@@ -12,7 +12,8 @@ public sealed partial class VtdOps : IUserTables
 
     int IUserTables.AllocParent(IommuDevice device, out IommuDomain? domain)
     {
-        const uint Parent = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT, Dirty = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
+        const uint Parent = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT,
+            Dirty = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
         return DomainAllocPaging(device, Parent | (DriverOf(device).HasDirtyTracking ? Dirty : 0), null, out domain);
     }
 

@@ -6,12 +6,12 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The VT-d driver (drivers/iommu/intel): it makes first- and second-stage tables, writes root, context and PASID entries, and invalidates through the unit's
-/// registers or its queue, all as bytes that the unit reads.
+/// The VT-d driver (drivers/iommu/intel): it makes first- and second-stage tables, writes root, context and PASID entries, and invalidates through
+/// the unit's registers or its queue, all as bytes that the unit reads.
 /// </summary>
 /// <remarks>
-/// Does not model: queued invalidation in legacy mode (the registers serve) and with it device TLBs there, taking over the tables of a previous kernel, 1:1
-/// ranges of firmware in the default domain.
+/// Does not model: queued invalidation in legacy mode (the registers serve) and with it device TLBs there, taking over the tables of a previous
+/// kernel, 1:1 ranges of firmware in the default domain.
 /// </remarks>
 public sealed partial class VtdOps : IommuOps
 {

@@ -15,7 +15,8 @@ internal sealed class VtdPagingDomain : VtdDomain
     private bool _forceCoherence;
     private bool _isTracking;
 
-    private VtdPagingDomain(VtdOps owner, IommuDomainType type, VtdDriver driver, PageTable<VtdSecondStage>? second, PageTable<X64>? first, int width, int inputBits)
+    private VtdPagingDomain(VtdOps owner, IommuDomainType type, VtdDriver driver, PageTable<VtdSecondStage>? second, PageTable<X64>? first,
+        int width, int inputBits)
         : base(type, owner)
     {
         _second = second;
@@ -48,7 +49,8 @@ internal sealed class VtdPagingDomain : VtdDomain
     internal static int TryCreate(VtdOps owner, IommuDomainType type, VtdDriver driver, uint flags, out VtdPagingDomain? domain)
     {
         domain = null;
-        const uint Parent = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT, Dirty = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
+        const uint Parent = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT,
+            Dirty = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING;
         const uint Pasid = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID;
         var memory = driver.Unit.Memory;
         try
@@ -56,7 +58,8 @@ internal sealed class VtdPagingDomain : VtdDomain
             if ((flags & ~Pasid) == 0 && driver.HasFirstStage)
             {
                 var bits = driver.Mgaw > 48 && driver.HasFirstStage5 ? 57 : 48;
-                var first = new PageTable<X64>(memory, X64.Geometry(bits, memory.Options.AddressBits, pageSizes: 0x20_1000UL | (driver.HasFirstStage1G ? 0x4000_0000UL : 0)));
+                var first = new PageTable<X64>(memory,
+                    X64.Geometry(bits, memory.Options.AddressBits, pageSizes: 0x20_1000UL | (driver.HasFirstStage1G ? 0x4000_0000UL : 0)));
                 domain = new VtdPagingDomain(owner, type, driver, null, first, bits, Math.Min(bits, driver.Mgaw));
                 return 0;
             }
@@ -69,8 +72,10 @@ internal sealed class VtdPagingDomain : VtdDomain
 
             var (width, input) = SecondStageWidth(driver);
             var features = (flags & Dirty) != 0 ? PageTableFeatures.DirtyTracking : default;
-            var second = new PageTable<VtdSecondStage>(memory, VtdSecondStage.Geometry(width, memory.Options.AddressBits, features, driver.SecondStagePages));
-            domain = new VtdPagingDomain(owner, type, driver, second, null, width, input) { IsNestParent = (flags & Parent) != 0, TracksDirty = (flags & Dirty) != 0 };
+            var second = new PageTable<VtdSecondStage>(memory,
+                VtdSecondStage.Geometry(width, memory.Options.AddressBits, features, driver.SecondStagePages));
+            domain = new VtdPagingDomain(owner, type, driver, second, null, width, input) { IsNestParent = (flags & Parent) != 0,
+                TracksDirty = (flags & Dirty) != 0 };
             return 0;
         }
         catch (InvalidOperationException)
@@ -242,10 +247,14 @@ internal sealed class VtdPagingDomain : VtdDomain
     {
         if (_first != null)
         {
-            return !driver.HasFirstStage || (_width > 48 && !driver.HasFirstStage5) || ((PageSizeBitmap & 0x4000_0000) != 0 && !driver.HasFirstStage1G) ? -Errno.EINVAL : 0;
+            return !driver.HasFirstStage || (_width > 48 && !driver.HasFirstStage5)
+                || ((PageSizeBitmap & 0x4000_0000) != 0 && !driver.HasFirstStage1G)
+                ? -Errno.EINVAL
+                : 0;
         }
 
-        var fits = driver.HasSecondStage && driver.Mgaw >= _inputBits && (driver.Sagaw & (1 << AddressWidth)) != 0 && (PageSizeBitmap & ~driver.SecondStagePages) == 0;
+        var fits = driver.HasSecondStage && driver.Mgaw >= _inputBits && (driver.Sagaw & (1 << AddressWidth)) != 0
+            && (PageSizeBitmap & ~driver.SecondStagePages) == 0;
         fits &= (!TracksDirty || driver.HasDirtyTracking) && (!IsNestParent || driver.HasNesting) && (!_forceCoherence || driver.HasSnoopControl);
         return fits ? 0 : -Errno.EINVAL;
     }

@@ -2,7 +2,9 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>IOMMU_TEST_CMD, the kernel's own test front end (drivers/iommu/iommufd/selftest.c): mock devices, and looks at what a driver would see.</summary>
+/// <summary>
+/// IOMMU_TEST_CMD, the kernel's own test front end (drivers/iommu/iommufd/selftest.c): mock devices, and looks at what a driver would see.
+/// </summary>
 public sealed unsafe partial class IommufdContext
 {
     private int TestCommand(ref Ucmd ucmd)

@@ -6,8 +6,8 @@ using IommuFd.Native.Uapi;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The kernel's mock IOMMU driver (drivers/iommu/iommufd/selftest.c), which nesting, dirty tracking, PASIDs and page requests can be tested with where no
-/// hardware has them.
+/// The kernel's mock IOMMU driver (drivers/iommu/iommufd/selftest.c), which nesting, dirty tracking, PASIDs and page requests can be tested with
+/// where no hardware has them.
 /// </summary>
 /// <remarks>Does not model: the format of its tables (AMDv1 with pages of 2 KiB); what is mapped is kept as a list.</remarks>
 internal sealed class MockOps : IommuOps
@@ -90,7 +90,8 @@ internal sealed class MockOps : IommuOps
 
     internal override bool HasViommu(IommuDevice device, uint type) => type == iommu_test_cmd.IOMMU_VIOMMU_TYPE_SELFTEST;
 
-    internal override IommufdViommu ViommuNew(IommufdContext context, IommuDevice device, uint type, HwptPaging parent) => new MockViommu(context, this, parent);
+    internal override IommufdViommu ViommuNew(IommufdContext context, IommuDevice device, uint type, HwptPaging parent) =>
+        new MockViommu(context, this, parent);
 
     internal int AllocNested(MockViommu? viommu, uint flags, in IommuUserData data, out MockNestedDomain? domain)
     {

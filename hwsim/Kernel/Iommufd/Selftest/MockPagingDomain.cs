@@ -3,7 +3,9 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>The mock driver's table: a list of runs, and the pages of them that a test made dirty. Pages are the largest powers of two that fit.</summary>
+/// <summary>
+/// The mock driver's table: a list of runs, and the pages of them that a test made dirty. Pages are the largest powers of two that fit.
+/// </summary>
 internal sealed class MockPagingDomain : MockDomain
 {
     private readonly Lock _lock = new();

@@ -70,7 +70,8 @@ internal sealed unsafe class MockViommu(IommufdContext context, MockOps ops, Hwp
             fixed (iommu_viommu_invalidate_selftest* request = &requests[i])
             {
                 var rc = UserCopy.StructFrom(
-                    array.User, request, (nuint)sizeof(iommu_viommu_invalidate_selftest), array.Address + ((ulong)array.EntryLength * i), array.EntryLength);
+                    array.User, request, (nuint)sizeof(iommu_viommu_invalidate_selftest),
+                    array.Address + ((ulong)array.EntryLength * i), array.EntryLength);
                 if (rc != 0)
                 {
                     return rc;

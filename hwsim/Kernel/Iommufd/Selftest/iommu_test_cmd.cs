@@ -46,7 +46,8 @@ public struct iommu_test_cmd
     public const uint IOMMU_HW_INFO_TYPE_SELFTEST = 0xfeedbeef, IOMMU_HW_INFO_SELFTEST_REGVAL = 0xdeadbeef, IOMMU_HWPT_DATA_SELFTEST = 0xdead;
     public const uint IOMMU_TEST_IOTLB_DEFAULT = 0xbadbeef, IOMMU_TEST_DEV_CACHE_DEFAULT = 0xbaddad, IOMMU_TEST_INVALIDATE_FLAG_ALL = 1;
     public const uint IOMMU_HWPT_INVALIDATE_DATA_SELFTEST = 0xdeadbeef, IOMMU_VIOMMU_TYPE_SELFTEST = 0xdeadbeef;
-    public const uint IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST = 0xdeadbeef, IOMMU_VEVENTQ_TYPE_SELFTEST = 0xbeefbeef, IOMMU_HW_QUEUE_TYPE_SELFTEST = 0xdeadbeef;
+    public const uint IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST = 0xdeadbeef, IOMMU_VEVENTQ_TYPE_SELFTEST = 0xbeefbeef,
+        IOMMU_HW_QUEUE_TYPE_SELFTEST = 0xdeadbeef;
 
     [FieldOffset(0)] public uint size;
     [FieldOffset(4)] public uint op;

@@ -1,8 +1,8 @@
 namespace IommuFd.Native;
 
 /// <summary>
-/// Files taken from somebody's machine: a directory, a tar file or a gzipped tar file with <c>sys/</c>, <c>proc/</c>, <c>dev/</c> and <c>etc/</c>. It can
-/// be looked at; opening, changing and every other call is -EROFS.
+/// Files taken from somebody's machine: a directory, a tar file or a gzipped tar file with <c>sys/</c>, <c>proc/</c>, <c>dev/</c> and <c>etc/</c>. It
+/// can be looked at; opening, changing and every other call is -EROFS.
 /// </summary>
 public sealed class CapturedHost : IHost
 {

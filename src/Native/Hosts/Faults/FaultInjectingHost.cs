@@ -1,8 +1,8 @@
 namespace IommuFd.Native;
 
 /// <summary>
-/// A host whose n-th call fails. The failing call is not passed on, except close, which Linux completes whatever it answers. Rules count on their own; the
-/// first that applies decides.
+/// A host whose n-th call fails. The failing call is not passed on, except close, which Linux completes whatever it answers. Rules count on their
+/// own; the first that applies decides.
 /// </summary>
 public sealed class FaultInjectingHost : IHost
 {

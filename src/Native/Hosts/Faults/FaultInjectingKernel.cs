@@ -71,7 +71,9 @@ internal sealed class FaultInjectingKernel(IKernel inner, FaultInjectingHost hos
         host.Decide(SystemCall.SendDescriptors) is int error and < 0 ? error : inner.SendDescriptors(socket, payload, payloadLength, fds, fdCount);
 
     public nint ReceiveDescriptors(int socket, nint payload, nuint payloadLength, nint fds, ref int fdCount) =>
-        host.Decide(SystemCall.ReceiveDescriptors) is int error and < 0 ? error : inner.ReceiveDescriptors(socket, payload, payloadLength, fds, ref fdCount);
+        host.Decide(SystemCall.ReceiveDescriptors) is int error and < 0
+            ? error
+            : inner.ReceiveDescriptors(socket, payload, payloadLength, fds, ref fdCount);
 
     public int GetResourceLimit(int resource, out ulong soft, out ulong hard)
     {

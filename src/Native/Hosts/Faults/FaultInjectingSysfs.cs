@@ -15,7 +15,9 @@ internal sealed class FaultInjectingSysfs(ISysfs inner, FaultInjectingHost host)
         return host.Decide(SystemCall.SysfsReadBytes) is int error and < 0 ? error : inner.ReadBytes(path, out bytes);
     }
 
-    public int WriteText(string path, string text) => host.Decide(SystemCall.SysfsWriteText) is int error and < 0 ? error : inner.WriteText(path, text);
+    public int WriteText(string path, string text) => host.Decide(SystemCall.SysfsWriteText) is int error and < 0
+        ? error
+        : inner.WriteText(path, text);
 
     public int ReadLink(string path, out string target)
     {

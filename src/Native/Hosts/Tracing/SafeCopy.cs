@@ -1,7 +1,8 @@
 namespace IommuFd.Native;
 
 /// <summary>
-/// Copies memory that may not be there. The kernel does the reading: a pwrite(2) into a memfd ends at the first bad byte instead of ending the process.
+/// Copies memory that may not be there. The kernel does the reading: a pwrite(2) into a memfd ends at the first bad byte instead of ending the
+/// process.
 /// </summary>
 internal sealed unsafe class SafeCopy : IDisposable
 {

@@ -33,7 +33,8 @@ internal static class StructDecoder
             value, (1, "VFIO_IRQ_SET_DATA_NONE"), (2, "VFIO_IRQ_SET_DATA_BOOL"), (4, "VFIO_IRQ_SET_DATA_EVENTFD"), (8, "VFIO_IRQ_SET_ACTION_MASK"),
             (16, "VFIO_IRQ_SET_ACTION_UNMASK"), (32, "VFIO_IRQ_SET_ACTION_TRIGGER")).Text,
         [("VFIO_DEVICE_GET_REGION_INFO", "flags")] = static value => TraceValue.Flags(
-            value, (1, "VFIO_REGION_INFO_FLAG_READ"), (2, "VFIO_REGION_INFO_FLAG_WRITE"), (4, "VFIO_REGION_INFO_FLAG_MMAP"), (8, "VFIO_REGION_INFO_FLAG_CAPS")).Text,
+            value, (1, "VFIO_REGION_INFO_FLAG_READ"), (2, "VFIO_REGION_INFO_FLAG_WRITE"), (4, "VFIO_REGION_INFO_FLAG_MMAP"),
+            (8, "VFIO_REGION_INFO_FLAG_CAPS")).Text,
         [("VFIO_DEVICE_GET_IRQ_INFO", "flags")] = static value => TraceValue.Flags(
             value, (1, "VFIO_IRQ_INFO_EVENTFD"), (2, "VFIO_IRQ_INFO_MASKABLE"), (4, "VFIO_IRQ_INFO_AUTOMASKED"), (8, "VFIO_IRQ_INFO_NORESIZE")).Text,
     };
@@ -53,7 +54,9 @@ internal static class StructDecoder
         return values;
     }
 
-    /// <summary>The other way: puts a recorded value into its field's bytes. False when there is no such field, or the value does not fit it.</summary>
+    /// <summary>
+    /// The other way: puts a recorded value into its field's bytes. False when there is no such field, or the value does not fit it.
+    /// </summary>
     internal static bool Encode(in IoctlCommand command, string name, JsonElement value, Span<byte> bytes)
     {
         foreach (Field field in FieldsOf(command))
@@ -72,7 +75,8 @@ internal static class StructDecoder
                 return true;
             }
 
-            if (field.Size > 8 || !(value.TryGetUInt64(out ulong unsigned) || (value.TryGetInt64(out long signed) && (unsigned = unchecked((ulong)signed)) == unsigned)))
+            if (field.Size > 8 || !(value.TryGetUInt64(out ulong unsigned)
+                || (value.TryGetInt64(out long signed) && (unsigned = unchecked((ulong)signed)) == unsigned)))
             {
                 return false;
             }
@@ -105,7 +109,10 @@ internal static class StructDecoder
         }
 
         bool plain = value < 10 || (field.Size <= 4 && !field.Name.Contains("flags", StringComparison.Ordinal));
-        return field.IsSigned ? TraceValue.Of(field.Size == 4 ? (int)value : (long)value) : plain ? TraceValue.Of((long)value) : TraceValue.Hex(value);
+        return field.IsSigned
+            ? TraceValue.Of(field.Size == 4 ? (int)value : (long)value)
+            : plain ? TraceValue.Of((long)value)
+            : TraceValue.Hex(value);
     }
 
     private static Field[] FieldsOf(in IoctlCommand command)

@@ -13,7 +13,8 @@ internal readonly record struct TraceValue(string Text, ulong? Number = null, by
 
     internal static TraceValue Hex(ulong value) => new($"0x{value:x}", value);
 
-    internal static TraceValue Quoted(string text) => new('"' + text.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal) + '"');
+    internal static TraceValue Quoted(string text) =>
+        new('"' + text.Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\n", "\\n", StringComparison.Ordinal) + '"');
 
     internal static TraceValue Data(byte[] bytes)
     {

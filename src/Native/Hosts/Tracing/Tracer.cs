@@ -14,7 +14,8 @@ internal sealed class Tracer(TextWriter? text, Stream? record) : IDisposable
 
     /// <summary>Writes one call. <paramref name="output"/> are the values that the call changed.</summary>
     internal void Write(
-        string call, IReadOnlyList<(string Key, TraceValue Value)> input, IReadOnlyList<(string Key, TraceValue Value)>? output, long result, bool address = false)
+        string call, IReadOnlyList<(string Key, TraceValue Value)> input, IReadOnlyList<(string Key, TraceValue Value)>? output,
+        long result, bool address = false)
     {
         lock (_gate)
         {
@@ -59,10 +60,12 @@ internal sealed class Tracer(TextWriter? text, Stream? record) : IDisposable
     }
 
     private static string Line(
-        string call, IReadOnlyList<(string Key, TraceValue Value)> input, IReadOnlyList<(string Key, TraceValue Value)>? output, long result, bool address)
+        string call, IReadOnlyList<(string Key, TraceValue Value)> input, IReadOnlyList<(string Key, TraceValue Value)>? output,
+        long result, bool address)
     {
         StringBuilder line = new(call);
-        _ = line.Append('(').AppendJoin(", ", input.Select(static item => item.Key.Length == 0 || item.Key[0] == '.' ? item.Value.Text : $"{item.Key}={item.Value.Text}"));
+        _ = line.Append('(').AppendJoin(", ",
+            input.Select(static item => item.Key.Length == 0 || item.Key[0] == '.' ? item.Value.Text : $"{item.Key}={item.Value.Text}"));
         if (output is { Count: > 0 })
         {
             _ = line.Append(" => ").AppendJoin(", ", output.Select(static item => $"{item.Key}={item.Value.Text}"));
@@ -71,7 +74,8 @@ internal sealed class Tracer(TextWriter? text, Stream? record) : IDisposable
         _ = line.Append(") = ");
         return result is < 0 and >= -4095
             ? line.Append(CultureInfo.InvariantCulture, $"-1 {Errno.Name((int)-result)} ({Errno.Describe((int)-result)})").ToString()
-            : address ? line.Append(CultureInfo.InvariantCulture, $"0x{result:x}").ToString() : line.Append(CultureInfo.InvariantCulture, $"{result}").ToString();
+            : address ? line.Append(CultureInfo.InvariantCulture, $"0x{result:x}").ToString()
+            : line.Append(CultureInfo.InvariantCulture, $"{result}").ToString();
     }
 
     private static void WriteObject(Utf8JsonWriter writer, string name, IReadOnlyList<(string Key, TraceValue Value)> values)

@@ -1,8 +1,9 @@
 namespace IommuFd.Native;
 
 /// <summary>
-/// A host that tells what is asked of it: one line a call in the manner of strace(1), with the fields of every ioctl's struct by name, and a record of one JSON
-/// object a line (number, microseconds, thread, call, in, out, result). Not seen: accesses to mapped registers and memory, which are no calls.
+/// A host that tells what is asked of it: one line a call in the manner of strace(1), with the fields of every ioctl's struct by name, and a record
+/// of one JSON object a line (number, microseconds, thread, call, in, out, result). Not seen: accesses to mapped registers and memory, which are no
+/// calls.
 /// </summary>
 public sealed class TracingHost : IHost
 {

@@ -73,9 +73,11 @@ internal sealed partial class TracingKernel
             "mmap",
             [
                 (".address", TraceValue.Hex((ulong)address)), (".length", TraceValue.Hex(length)),
-                (".protection", TraceValue.Flags((uint)protection, (Libc.PROT_NONE, "PROT_NONE"), (Libc.PROT_READ, "PROT_READ"), (Libc.PROT_WRITE, "PROT_WRITE"))),
+                (".protection", TraceValue.Flags((uint)protection, (Libc.PROT_NONE, "PROT_NONE"), (Libc.PROT_READ, "PROT_READ"),
+                    (Libc.PROT_WRITE, "PROT_WRITE"))),
                 (".flags", TraceValue.Flags(
-                    (uint)flags, (Libc.MAP_SHARED, "MAP_SHARED"), (Libc.MAP_PRIVATE, "MAP_PRIVATE"), (Libc.MAP_FIXED, "MAP_FIXED"), (Libc.MAP_ANONYMOUS, "MAP_ANONYMOUS"),
+                    (uint)flags, (Libc.MAP_SHARED, "MAP_SHARED"), (Libc.MAP_PRIVATE, "MAP_PRIVATE"), (Libc.MAP_FIXED, "MAP_FIXED"),
+                    (Libc.MAP_ANONYMOUS, "MAP_ANONYMOUS"),
                     (Libc.MAP_NORESERVE, "MAP_NORESERVE"), (Libc.MAP_HUGETLB, "MAP_HUGETLB"), (Libc.MAP_POPULATE, "MAP_POPULATE"))),
                 (".fd", File(fd)), (".offset", TraceValue.Hex((ulong)offset)),
             ],
@@ -87,10 +89,12 @@ internal sealed partial class TracingKernel
         Done("munmap", inner.Munmap(address, length), (".address", TraceValue.Hex((ulong)address)), (".length", TraceValue.Hex(length)));
 
     public int Madvise(nint address, nuint length, int advice) => Done(
-        "madvise", inner.Madvise(address, length, advice), (".address", TraceValue.Hex((ulong)address)), (".length", TraceValue.Hex(length)), (".advice", TraceValue.Of(advice)));
+        "madvise", inner.Madvise(address, length, advice), (".address", TraceValue.Hex((ulong)address)), (".length", TraceValue.Hex(length)),
+        (".advice", TraceValue.Of(advice)));
 
     public int Mbind(nint address, nuint length, int node) => Done(
-        "mbind", inner.Mbind(address, length, node), (".address", TraceValue.Hex((ulong)address)), (".length", TraceValue.Hex(length)), ("node", TraceValue.Of(node)));
+        "mbind", inner.Mbind(address, length, node), (".address", TraceValue.Hex((ulong)address)), (".length", TraceValue.Hex(length)),
+        ("node", TraceValue.Of(node)));
 
     // The same number means different things on different files; what the descriptor was opened as decides.
     private bool Find(int fd, uint request, out IoctlCommand command)
@@ -98,7 +102,8 @@ internal sealed partial class TracingKernel
         string name = _files.GetValueOrDefault(fd, "");
         ReadOnlySpan<(IoctlDialect, IoctlFile)> candidates = name switch
         {
-            "/dev/iommu" => [(IoctlDialect.Iommufd, IoctlFile.Iommu), (IoctlDialect.Rfc, IoctlFile.Iommu), (IoctlDialect.Vfio, IoctlFile.VfioContainer)],
+            "/dev/iommu" =>
+                [(IoctlDialect.Iommufd, IoctlFile.Iommu), (IoctlDialect.Rfc, IoctlFile.Iommu), (IoctlDialect.Vfio, IoctlFile.VfioContainer)],
             "/dev/vfio/vfio" => [(IoctlDialect.Vfio, IoctlFile.VfioContainer)],
             _ when name.StartsWith("/dev/vfio/devices/", StringComparison.Ordinal) || name == "vfio-device" =>
                 [(IoctlDialect.Vfio, IoctlFile.VfioDevice), (IoctlDialect.Rfc, IoctlFile.VfioDevice)],

@@ -27,7 +27,8 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer, Func<n
     {
         Name(result, path);
         TraceValue named = TraceValue.Flags(
-            (uint)flags, (flags & 3, (flags & 3) switch { 0 => "O_RDONLY", 1 => "O_WRONLY", _ => "O_RDWR" }), (Libc.O_NONBLOCK, "O_NONBLOCK"), (Libc.O_CLOEXEC, "O_CLOEXEC"));
+            (uint)flags, (flags & 3, (flags & 3) switch { 0 => "O_RDONLY", 1 => "O_WRONLY", _ => "O_RDWR" }), (Libc.O_NONBLOCK, "O_NONBLOCK"),
+            (Libc.O_CLOEXEC, "O_CLOEXEC"));
         tracer.Write("open", [(".path", TraceValue.Quoted(path)), (".flags", named)], null, result);
     }
 
@@ -59,7 +60,8 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer, Func<n
     {
         nint result = inner.Pread(fd, buffer, count, offset);
         tracer.Write(
-            "pread64", [(".fd", File(fd)), (".count", TraceValue.Of((long)count)), (".offset", TraceValue.Hex((ulong)offset))], Output(buffer, result), result);
+            "pread64", [(".fd", File(fd)), (".count", TraceValue.Of((long)count)), (".offset", TraceValue.Hex((ulong)offset))],
+            Output(buffer, result), result);
         return result;
     }
 
@@ -68,14 +70,16 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer, Func<n
         TraceValue data = TraceValue.Data(Copy(buffer, count));
         nint result = inner.Pwrite(fd, buffer, count, offset);
         tracer.Write(
-            "pwrite64", [(".fd", File(fd)), (".data", data), (".count", TraceValue.Of((long)count)), (".offset", TraceValue.Hex((ulong)offset))], null, result);
+            "pwrite64", [(".fd", File(fd)), (".data", data), (".count", TraceValue.Of((long)count)), (".offset", TraceValue.Hex((ulong)offset))],
+            null, result);
         return result;
     }
 
     public int Poll(nint descriptors, uint count, int timeoutMilliseconds)
     {
         int result = inner.Poll(descriptors, count, timeoutMilliseconds);
-        tracer.Write("poll", [(".descriptors", TraceValue.Data(_copy.Read(descriptors, count * 8))), (".timeout", TraceValue.Of(timeoutMilliseconds))], null, result);
+        tracer.Write("poll",
+            [(".descriptors", TraceValue.Data(_copy.Read(descriptors, count * 8))), (".timeout", TraceValue.Of(timeoutMilliseconds))], null, result);
         return result;
     }
 
@@ -86,7 +90,8 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer, Func<n
         int result = inner.EpollControl(epoll, operation, fd, events, token);
         string named = operation switch { 1 => "EPOLL_CTL_ADD", 2 => "EPOLL_CTL_DEL", 3 => "EPOLL_CTL_MOD", _ => "?" };
         tracer.Write(
-            "epoll_ctl", [(".epoll", File(epoll)), (".operation", new TraceValue(named)), (".fd", File(fd)), ("events", TraceValue.Hex(events)), ("data", TraceValue.Of((long)token))],
+            "epoll_ctl", [(".epoll", File(epoll)), (".operation", new TraceValue(named)), (".fd", File(fd)), ("events", TraceValue.Hex(events)),
+                ("data", TraceValue.Of((long)token))],
             null, result);
         return result;
     }
@@ -94,12 +99,14 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer, Func<n
     public int EpollWait(int epoll, nint ready, int count, int timeoutMilliseconds)
     {
         int result = inner.EpollWait(epoll, ready, count, timeoutMilliseconds);
-        tracer.Write("epoll_wait", [(".epoll", File(epoll)), (".count", TraceValue.Of(count)), (".timeout", TraceValue.Of(timeoutMilliseconds))], null, result);
+        tracer.Write("epoll_wait", [(".epoll", File(epoll)), (".count", TraceValue.Of(count)), (".timeout", TraceValue.Of(timeoutMilliseconds))],
+            null, result);
         return result;
     }
 
     public int EventFd(uint initialValue, int flags) =>
-        Made("eventfd2", inner.EventFd(initialValue, flags), "eventfd", (".value", TraceValue.Of(initialValue)), (".flags", TraceValue.Hex((uint)flags)));
+        Made("eventfd2", inner.EventFd(initialValue, flags), "eventfd", (".value", TraceValue.Of(initialValue)),
+            (".flags", TraceValue.Hex((uint)flags)));
 
     public int MemFdCreate(string name, uint flags) =>
         Made("memfd_create", inner.MemFdCreate(name, flags), $"memfd:{name}", (".name", TraceValue.Quoted(name)), (".flags", TraceValue.Hex(flags)));
@@ -119,21 +126,24 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer, Func<n
             Name(result, name);
         }
 
-        tracer.Write("fcntl", [(".fd", File(fd)), (".command", TraceValue.Of(command)), (".argument", TraceValue.Hex((ulong)argument))], null, result);
+        tracer.Write("fcntl", [(".fd", File(fd)), (".command", TraceValue.Of(command)), (".argument", TraceValue.Hex((ulong)argument))], null,
+            result);
         return result;
     }
 
     public int SocketPair(int type, nint pair)
     {
         int result = inner.SocketPair(type, pair);
-        tracer.Write("socketpair", [(".type", TraceValue.Hex((uint)type))], result < 0 ? null : [("pair", TraceValue.Data(_copy.Read(pair, 8)))], result);
+        tracer.Write("socketpair", [(".type", TraceValue.Hex((uint)type))],
+            result < 0 ? null : [("pair", TraceValue.Data(_copy.Read(pair, 8)))], result);
         return result;
     }
 
     public nint SendDescriptors(int socket, nint payload, nuint payloadLength, nint fds, int fdCount)
     {
         nint result = inner.SendDescriptors(socket, payload, payloadLength, fds, fdCount);
-        tracer.Write("sendmsg", [(".socket", File(socket)), ("data", TraceValue.Data(_copy.Read(payload, payloadLength))), ("descriptors", TraceValue.Of(fdCount))], null, result);
+        tracer.Write("sendmsg", [(".socket", File(socket)), ("data", TraceValue.Data(_copy.Read(payload, payloadLength))),
+            ("descriptors", TraceValue.Of(fdCount))], null, result);
         return result;
     }
 
@@ -154,7 +164,8 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer, Func<n
     public int SetResourceLimit(int resource, ulong soft, ulong hard)
     {
         int result = inner.SetResourceLimit(resource, soft, hard);
-        tracer.Write("setrlimit", [(".resource", TraceValue.Of(resource)), ("soft", TraceValue.Hex(soft)), ("hard", TraceValue.Hex(hard))], null, result);
+        tracer.Write("setrlimit", [(".resource", TraceValue.Of(resource)), ("soft", TraceValue.Hex(soft)), ("hard", TraceValue.Hex(hard))], null,
+            result);
         return result;
     }
 
@@ -175,5 +186,7 @@ internal sealed partial class TracingKernel(IKernel inner, Tracer tracer, Func<n
 
     private TraceValue File(int fd) => new(_files.TryGetValue(fd, out string? name) ? $"{fd}<{name}>" : $"{fd}");
 
-    private List<(string, TraceValue)>? Output(nint buffer, nint result) => result <= 0 ? null : [("data", TraceValue.Data(Copy(buffer, (ulong)result)))];
+    private List<(string, TraceValue)>? Output(nint buffer, nint result) => result <= 0
+        ? null
+        : [("data", TraceValue.Data(Copy(buffer, (ulong)result)))];
 }

@@ -41,7 +41,8 @@ internal sealed class TracingSysfs(ISysfs inner, Tracer tracer) : ISysfs
     public int Status(string path, out PathStatus status)
     {
         int result = inner.Status(path, out status);
-        tracer.Write("stat", Path(path), result < 0 ? null : [("kind", TraceValue.Quoted(status.Kind.ToString())), ("mode", new TraceValue("0" + Convert.ToString(status.Mode, 8), status.Mode))], result);
+        tracer.Write("stat", Path(path), result < 0 ? null : [("kind", TraceValue.Quoted(status.Kind.ToString())),
+            ("mode", new TraceValue("0" + Convert.ToString(status.Mode, 8), status.Mode))], result);
         return result;
     }
 
