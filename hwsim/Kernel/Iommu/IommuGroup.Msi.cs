@@ -31,14 +31,19 @@ public sealed partial class IommuGroup
 
                     return cookie.Map(doorbell, out address);
                 case HwPagetable hwpt:
-                    return _pasids.GetValueOrDefault(NoPasid) is IommufdAttachHandle handle ? handle.Device.PrepareMsi(hwpt.Paging, doorbell, ref address) : 0;
+                    return _pasids.GetValueOrDefault(NoPasid) is IommufdAttachHandle handle
+                        ? handle.Device.PrepareMsi(hwpt.Paging, doorbell, ref address)
+                        : 0;
                 default:
                     return -Errno.EOPNOTSUPP;
             }
         }
     }
 
-    /// <summary>Maps the doorbells that the group's devices use into a domain that they are about to get: a /dev/iommu of the proposal changes domains under open devices.</summary>
+    /// <summary>
+    /// Maps the doorbells that the group's devices use into a domain that they are about to get: a /dev/iommu of the proposal changes domains under
+    /// open devices.
+    /// </summary>
     internal int InstallMsi(IommuDomain domain)
     {
         lock (_mutex)

@@ -2,7 +2,9 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>The pages of interrupt doorbells in a domain whose owner left a window for them (struct iommu_dma_msi_cookie, iommu_get_msi_cookie).</summary>
+/// <summary>
+/// The pages of interrupt doorbells in a domain whose owner left a window for them (struct iommu_dma_msi_cookie, iommu_get_msi_cookie).
+/// </summary>
 /// <param name="domain">The domain.</param>
 /// <param name="window">First IOVA of the window.</param>
 internal sealed class MsiCookie(IommuDomain domain, ulong window)
@@ -19,7 +21,9 @@ internal sealed class MsiCookie(IommuDomain domain, ulong window)
         }
     }
 
-    /// <summary>iommu_dma_get_msi_page: the IOVA of a doorbell, which is mapped now; pages are taken one after the other and stay as long as the domain.</summary>
+    /// <summary>
+    /// iommu_dma_get_msi_page: the IOVA of a doorbell, which is mapped now; pages are taken one after the other and stay as long as the domain.
+    /// </summary>
     /// <returns>0, or -ENOMEM.</returns>
     public int Map(ulong doorbell, out ulong iova)
     {

@@ -11,7 +11,9 @@ public sealed partial class IommufdContext
     private readonly Lock _swMsiLock = new();
     private readonly List<SwMsiMap> _swMsiMaps = [];
 
-    /// <summary>One page of doorbells: it has the same IOVA in all tables of the file (struct iommufd_sw_msi_map). Its index in the list is its id.</summary>
+    /// <summary>
+    /// One page of doorbells: it has the same IOVA in all tables of the file (struct iommufd_sw_msi_map). Its index in the list is its id.
+    /// </summary>
     private readonly record struct SwMsiMap(ulong Start, ulong Address, ulong PageOffset)
     {
         public ulong Iova => Start + (PageOffset * IoptPages.PageSize);
