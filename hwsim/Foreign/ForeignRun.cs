@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Runtime.InteropServices;
 using System.Text;
 using IommuFd.Native;
 using Libc = IommuFd.Native.Libc;
@@ -35,7 +36,12 @@ internal sealed unsafe class ForeignRun
     public int Run(string path, IReadOnlyList<string> arguments, out IReadOnlyList<string> left)
     {
         var calls = SystemCalls.Here
-            ?? throw new ForeignException($"programs can be run on x86-64 and arm64 only, not on {System.Runtime.InteropServices.RuntimeInformation.ProcessArchitecture}");
+            ?? throw new ForeignException($"programs can be run on x86-64 and arm64 only, not on {RuntimeInformation.ProcessArchitecture}");
+        if (MemoryComplaint() is { } complaint)
+        {
+            throw new ForeignException(complaint);
+        }
+
         _ = _kernel.GetResourceLimit(Libc.RLIMIT_NOFILE, out _, out var hard);
         var end = (int)ulong.Min(hard, HighestEnd);
         var first = end - (int)ulong.Min(MostReserved, (ulong)end / 4);
@@ -74,6 +80,27 @@ internal sealed unsafe class ForeignRun
         _ = Libc.Close(pair[0]);
         _ = keeper < 0 ? 0 : Libc.Close(keeper);
         return stub.ExitCode;
+    }
+
+    // Without these calls no path could be read, and every open would be the host's without a word. Null where they work.
+    private static string? MemoryComplaint()
+    {
+        byte from = 1, to = 0;
+        var source = new Libc.IoVector { Base = &from, Length = 1 };
+        var target = new Libc.IoVector { Base = &to, Length = 1 };
+
+        // SAFETY: both vectors are one byte on this stack.
+        foreach (var call in (nint[])[Libc.SYS_process_vm_readv, Libc.SYS_process_vm_writev])
+        {
+            var (local, remote) = call == Libc.SYS_process_vm_readv ? ((nint)(&target), (nint)(&source)) : ((nint)(&source), (nint)(&target));
+            if (Libc.Syscall(call, Environment.ProcessId, local, 1, remote, 1, 0) != 1)
+            {
+                return $"the kernel does not let this process copy a program's memory (process_vm_readv, process_vm_writev: {Errno.Name(Marshal.GetLastPInvokeError())});"
+                    + " it takes CONFIG_CROSS_MEMORY_ATTACH and a container that permits these calls";
+            }
+        }
+
+        return null;
     }
 
     private Process Start(int socket, int first, int end, string path, IReadOnlyList<string> arguments)

@@ -87,6 +87,16 @@ public sealed class SimRunBadInputTests : IDisposable
     }
 
     [Fact]
+    public async Task A_host_that_does_not_permit_to_copy_a_programs_memory_is_one_sentence()
+    {
+        using CProgram deny = await CProgram.Compile("tests/VfioCli.Tests/Programs/deny.c");
+        Complains(
+            OnThisHost(Start(deny.Path, ["process_vm_readv", "dotnet", typeof(Program).Assembly.Location, "sim", "run", "--", "true"]), except: "copy a program's memory"),
+            6,
+            "the kernel does not let this process copy a program's memory (process_vm_readv, process_vm_writev: EPERM); it takes CONFIG_CROSS_MEMORY_ATTACH and a container that permits these calls.");
+    }
+
+    [Fact]
     public async Task A_root_without_mount_namespaces_is_one_sentence()
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "an ordinary user is told of user namespaces");

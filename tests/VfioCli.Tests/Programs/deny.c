@@ -1,6 +1,6 @@
 /*
  * A host that does not permit one system call: it fails with EPERM, for PROGRAM and all its children.
- *   deny seccomp|unshare PROGRAM ARGS
+ *   deny seccomp|unshare|process_vm_readv PROGRAM ARGS
  */
 #include <errno.h>
 #include <linux/filter.h>
@@ -17,7 +17,7 @@ int main(int argc, char **argv)
     if (argc < 3)
         return 2;
 
-    unsigned number = strcmp(argv[1], "seccomp") == 0 ? __NR_seccomp : __NR_unshare;
+    unsigned number = strcmp(argv[1], "seccomp") == 0 ? __NR_seccomp : strcmp(argv[1], "unshare") == 0 ? __NR_unshare : __NR_process_vm_readv;
     struct sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, number, 0, 1),
