@@ -12,12 +12,13 @@ internal sealed unsafe partial class ForeignSupervisor
 {
     private const int MaximumPath = 4096;
     private const string FailNthPath = "fail-nth";
+    private const string SysfsHasNoSuchFile = "no such file in sysfs";
     private const ulong RESOLVE_IN_ROOT = 0x10;
 
     private void Open(in SeccompCall call, ForeignProcess process, int directory, ulong pathAddress, int flags)
     {
         var path = stackalloc byte[MaximumPath * 2];
-        if ((flags & Libc.O_PATH) != 0 || !Absolute(process, call.Thread, directory, pathAddress, path) || Resolve(process, path) is not { } resolved)
+        if ((flags & Libc.O_PATH) != 0 || !Absolute(process, call.Thread, directory, pathAddress, path) || Resolve(process, path, flags) is not { } resolved)
         {
             _listener.Continue(call.Id);
             return;
@@ -56,10 +57,25 @@ internal sealed unsafe partial class ForeignSupervisor
             return failNth;
         }
 
+        if (ReferenceEquals(path, SysfsHasNoSuchFile))
+        {
+            return -Errno.EACCES;
+        }
+
         var rc = _machine.Files.Status(path, out var status);
         if (rc == 0 && status.Kind == PathKind.Directory)
         {
             return Errno.EISDIR; // a positive number: the host opens its own copy of the directory
+        }
+
+        if ((flags & (Libc.O_CREAT | Libc.O_EXCL)) == (Libc.O_CREAT | Libc.O_EXCL))
+        {
+            return -Errno.EEXIST;
+        }
+
+        if ((flags & Libc.O_DIRECTORY) != 0)
+        {
+            return -Errno.ENOTDIR;
         }
 
         if (rc == 0 && status.Kind == PathKind.File && (flags & Libc.O_ACCMODE) == Libc.O_RDONLY && (status.Mode & 0x124) != 0
@@ -146,7 +162,7 @@ internal sealed unsafe partial class ForeignSupervisor
     }
 
     // Null: the host's. Empty: a process's status file, where the machine has two lines to say. Else the machine's path.
-    private string? Resolve(ForeignProcess process, byte* path)
+    private string? Resolve(ForeignProcess process, byte* path, int flags)
     {
         var text = MemoryMarshal.CreateReadOnlySpanFromNullTerminated(path);
         if (text.EndsWith("/fail-nth"u8) && text.StartsWith("/proc/"u8))
@@ -159,20 +175,50 @@ internal sealed unsafe partial class ForeignSupervisor
             return "";
         }
 
-        var how = stackalloc ulong[3] { Libc.O_PATH | Libc.O_CLOEXEC, 0, RESOLVE_IN_ROOT };
-        var found = (int)Libc.Syscall(Libc.SYS_openat2, process.Root, (nint)path, (nint)how, 24, 0, 0);
+        var found = Find(process, path, flags & Libc.O_NOFOLLOW);
+        if (found == -Errno.ENOENT && (flags & Libc.O_CREAT) != 0)
+        {
+            return IsInSysfs(process, path) ? SysfsHasNoSuchFile : null;
+        }
+
         if (found < 0)
         {
             return null;
         }
 
+        // A link that is not to be followed is the host's to refuse.
         var status = default(Libc.StatxBuffer);
-        string? result = null;
-        if (Libc.Statx(found, "", Libc.AT_EMPTY_PATH, 0x100, &status) == 0 && status.FileSystem == _view.FileSystem)
+        var isMachine = Libc.Statx(found, "", Libc.AT_EMPTY_PATH, 0x101, &status) == 0 && status.FileSystem == _view.FileSystem && (status.Mode & 0xf000) != 0xa000;
+        var result = isMachine ? MachineView.PathOf(found) : null;
+        _ = Libc.Close(found);
+        return result;
+    }
+
+    // An O_PATH descriptor, or -errno.
+    private static int Find(ForeignProcess process, byte* path, int flags)
+    {
+        var how = stackalloc ulong[3] { (ulong)(Libc.O_PATH | Libc.O_CLOEXEC | flags), 0, RESOLVE_IN_ROOT };
+        var found = (int)Libc.Syscall(Libc.SYS_openat2, process.Root, (nint)path, (nint)how, 24, 0, 0);
+        return found >= 0 ? found : -Marshal.GetLastPInvokeError();
+    }
+
+    // Whether what is missing at a path is missing in the machine's /sys, where no program can make a file. The view, a tmpfs, would let it.
+    private bool IsInSysfs(ForeignProcess process, byte* path)
+    {
+        var text = MemoryMarshal.CreateReadOnlySpanFromNullTerminated(path);
+        var parent = stackalloc byte[MaximumPath * 2];
+        var length = text.LastIndexOf((byte)'/') + 1;
+        text[..length].CopyTo(new Span<byte>(parent, MaximumPath * 2)); // SAFETY: the path is no longer than its own buffer, which has this size
+        parent[length] = 0;
+        var found = Find(process, parent, 0);
+        if (found < 0)
         {
-            result = MachineView.PathOf(found);
+            return false;
         }
 
+        var status = default(Libc.StatxBuffer);
+        var result = Libc.Statx(found, "", Libc.AT_EMPTY_PATH, 0x100, &status) == 0 && status.FileSystem == _view.FileSystem
+            && MachineView.PathOf(found) is { } folder && (folder + "/").StartsWith("/sys/", StringComparison.Ordinal);
         _ = Libc.Close(found);
         return result;
     }

@@ -16,10 +16,11 @@ apt_mirror() {
 apt_codename() { (. /etc/os-release && printf '%s\n' "$VERSION_CODENAME"); }
 
 # Sets APT to the options that make apt see this release plus SUITE: apt_with SUITE
+# APT_ARCHITECTURE names another architecture, whose packages are then PACKAGE:ARCHITECTURE; nothing of it is installed.
 apt_with() {
     local suite=$1 state mirror codename signed=
     local key=/usr/share/keyrings/debian-archive-keyring.gpg
-    state=$WORK/apt-$suite
+    state=$WORK/apt-$suite${APT_ARCHITECTURE:+-$APT_ARCHITECTURE}
     mirror=$(apt_mirror)
     codename=$(apt_codename)
     [[ -r $key ]] && signed="[signed-by=$key] "
@@ -28,6 +29,7 @@ apt_with() {
     [[ $suite == "$codename" ]] || printf "deb ${signed}$mirror %s main\n" "$suite" >>"$state/sources.list"
     APT=(-qq -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null
          -o Dir::Etc::preferencesparts=/dev/null -o Dir::State::lists="$state/lists" -o Dir::Cache="$state/cache" -o APT::Sandbox::User=root)
+    [[ -z ${APT_ARCHITECTURE:-} ]] || APT+=(-o "APT::Architectures::=$(dpkg --print-architecture)" -o "APT::Architectures::=$APT_ARCHITECTURE")
     say "apt: reading suite $suite"
     apt-get "${APT[@]}" update >&2 || die "suite $suite cannot be read from the mirror $mirror"
 }
@@ -44,10 +46,11 @@ apt_install() {
         >"$WORK/apt.log" 2>&1 </dev/null || { tail -n 20 "$WORK/apt.log" >&2; die "apt could not install $*"; }
 }
 
-# Puts PACKAGE's .deb of SUITE into FOLDER: apt_download SUITE FOLDER PACKAGE
+# Puts the .deb of each PACKAGE of SUITE into FOLDER: apt_download SUITE FOLDER PACKAGE...
 apt_download() {
-    local suite=$1 folder=$2 package=$3
+    local suite=$1 folder=$2
+    shift 2
     apt_with "$suite"
-    say "apt: downloading $package"
-    (cd "$folder" && apt-get "${APT[@]}" download "$package/$suite" >&2) || die "$package is not in suite $suite of the mirror"
+    say "apt: downloading $*"
+    (cd "$folder" && apt-get "${APT[@]}" download "${@/%//$suite}" >&2) || die "$* is not in suite $suite of the mirror"
 }

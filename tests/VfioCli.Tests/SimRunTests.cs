@@ -37,6 +37,41 @@ public sealed class SimRunTests
     }
 
     [Fact]
+    public void No_file_can_be_made_in_sysfs()
+    {
+        var (_, output, error) = Run("d=/sys/bus/pci/devices/0000:00:04.0; (echo 1 > $d/nothing); test -e $d/nothing || echo none; echo 1 > /dev/shm/$$ && rm /dev/shm/$$ && echo made", shell: "bash");
+        Assert.Contains("Permission denied", error, StringComparison.Ordinal);
+        Assert.Equal(["none", "made"], output.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [Fact]
+    public void The_flags_of_an_open_are_obeyed()
+    {
+        const string Script = """
+            import os
+            def errno(path, flags):
+                try: os.open(path, flags); return "ok"
+                except OSError as e: return os.strerror(e.errno)
+            print(errno("/dev/iommu", os.O_RDWR | os.O_DIRECTORY))
+            print(errno("/dev/iommu", os.O_RDWR | os.O_CREAT | os.O_EXCL))
+            print(errno("/dev/iommu", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW))
+            os.symlink("/dev/iommu", "/dev/shm/to-iommu-%d" % os.getpid())
+            link = "/dev/shm/to-iommu-%d" % os.getpid()
+            print(errno(link, os.O_RDWR))
+            print(errno(link, os.O_RDWR | os.O_NOFOLLOW))
+            os.unlink(link)
+            print(errno("/sys/bus/pci/devices/0000:00:04.0", os.O_RDONLY | os.O_NOFOLLOW))
+            print(errno("/sys/bus/pci/devices/0000:00:04.0", os.O_RDONLY | os.O_DIRECTORY))
+            """;
+        Assert.SkipUnless(File.Exists("/usr/bin/python3"), "python3 is not installed");
+        var (status, output, error) = Run($"python3 - <<'PYTHON'\n{Script}\nPYTHON");
+        Assert.True(status == 0, error);
+        Assert.Equal(
+            ["Not a directory", "File exists", "ok", "ok", "Too many levels of symbolic links", "Too many levels of symbolic links", "ok"],
+            output.Split('\n', StringSplitOptions.RemoveEmptyEntries));
+    }
+
+    [Fact]
     public void A_store_that_the_machine_refuses_fails_in_the_program()
     {
         var (status, _, error) = Run("echo 0000:00:04.0 > /sys/bus/pci/drivers/vfio-pci/bind", shell: "bash");
