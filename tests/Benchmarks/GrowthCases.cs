@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using HwSim.Tests.Units;
 using IommuFd;
 using IommuFd.HwSim;
 using IommuFd.HwSim.PageTables;
@@ -88,31 +89,12 @@ internal sealed class GrowthCases : IDisposable
         return Stopwatch.GetElapsedTime(start).TotalNanoseconds / n;
     }
 
-    // Every device has a domain and a table of its own. Two that are in one place of the caches push each other out.
+    // Two devices that are in one place of the caches push each other out.
     private static Func<double> Devices(int devices, int apart)
     {
         var memory = new PhysicalMemory(new PhysicalMemoryOptions { ArenaSize = 1UL << 30 });
         var unit = new VtdUnit(memory, new VtdOptions { ScalableMode = false, IoTlbLg2 = -1 });
-        var root = memory.Allocate();
-        for (var i = 0; i < devices; i++)
-        {
-            var rid = (ulong)(i * apart);
-            memory.Read64(root + ((rid >> 8) * 16), out var contexts);
-            if (contexts == 0)
-            {
-                contexts = memory.Allocate() | 1;
-                memory.Write64(root + ((rid >> 8) * 16), contexts);
-            }
-
-            var top = memory.Allocate();
-            memory.Write64(top, (((ulong)i << 30) & 0x3FFF_FFFF_FFFF) | 3 | (1 << 7));
-            memory.Write64((contexts & ~0xFFFUL) + ((rid & 0xff) * 16), top | 1);
-            memory.Write64((contexts & ~0xFFFUL) + ((rid & 0xff) * 16) + 8, 1 | ((ulong)(i + 1) << 8));
-        }
-
-        unit.WriteRegister(VtdRegister.RTADDR, 8, root);
-        unit.WriteRegister(VtdRegister.GCMD, 4, 0x4000_0000);
-        unit.WriteRegister(VtdRegister.GCMD, 4, 0x8000_0000);
+        VtdCrowd.Devices(memory, unit, devices, apart);
         var next = 0;
         return () => Each(unit, () => next = (next + 7919) % devices, which => new DmaRequest((ushort)(which * apart), DmaRequest.NoPasid, 0x1234, DeviceAccess.Read));
     }
@@ -123,25 +105,7 @@ internal sealed class GrowthCases : IDisposable
         var unit = new VtdUnit(memory, new VtdOptions { IoTlbLg2 = -1 });
         var table = new PageTable<VtdSecondStage>(memory, VtdSecondStage.Geometry(48, 46));
         _ = table.Map(0x1000, 0x7000, 0x1000, PageAttributes.Read);
-        var root = memory.Allocate();
-        var contexts = memory.Allocate();
-        var directory = memory.Allocate(17);
-        memory.Write64(root, contexts | 1);
-        memory.Write64(contexts + (0x18 * 32), directory | 1 | 8 | (7 << 9));
-        for (ulong i = 0; i < 1 << 14; i++)
-        {
-            var entries = memory.Allocate();
-            memory.Write64(directory + (i * 8), entries | 1);
-            for (ulong j = 0; j < 64; j++)
-            {
-                memory.Write64(entries + (j * 64), table.Root | 1 | (2 << 2) | (2 << 6));
-                memory.Write64(entries + (j * 64) + 8, 5);
-            }
-        }
-
-        unit.WriteRegister(VtdRegister.RTADDR, 8, root | (1 << 10));
-        unit.WriteRegister(VtdRegister.GCMD, 4, 0x4000_0000);
-        unit.WriteRegister(VtdRegister.GCMD, 4, 0x8000_0000);
+        VtdCrowd.Pasids(memory, unit, table.Root);
         uint next = 0;
         var apart = pasids == 2 ? 1u << 16 : 1;
         return () => Each(unit, () => (int)(next = (next + 7919) % (uint)pasids), which => new DmaRequest(0x18, (uint)which * apart, 0x1234, DeviceAccess.Read));

@@ -24,15 +24,14 @@ internal sealed class FailNthHost(SimulatedHost inner, FailNth faults) : IHost
     public void Dispose() => inner.Dispose();
 }
 
-internal sealed class FailNthKernel(SimulatedHost host, FailNth faults) : IKernel
+internal sealed class FailNthKernel(SimulatedHost host, FailNth faults) : PassThroughKernel(host.Kernel)
 {
     // A command that can fail in more places than this does not end.
     private const int Most = 5000;
 
-    private readonly IKernel _inner = host.Kernel;
     private readonly InProcessUserMemory _memory = new(host.Process);
 
-    public int Ioctl(int fd, uint request, nint argument)
+    public override int Ioctl(int fd, uint request, nint argument)
     {
         faults.SparesAnswers = !TakesBack(request, argument);
         byte[] saved = Save(request, argument);
@@ -42,7 +41,7 @@ internal sealed class FailNthKernel(SimulatedHost host, FailNth faults) : IKerne
         {
             Restore(saved, argument);
             faults.Left = n > last ? int.MaxValue : n;
-            int result = _inner.Ioctl(fd, request, argument);
+            int result = base.Ioctl(fd, request, argument);
             int left = faults.Left;
             faults.Left = 0;
             if (left != 0)
@@ -102,51 +101,4 @@ internal sealed class FailNthKernel(SimulatedHost host, FailNth faults) : IKerne
         _ = _memory.CopyFrom((ulong)argument + 4, &word, sizeof(uint));
         return word;
     }
-
-    public int Open(string path, int flags, int mode) => _inner.Open(path, flags, mode);
-
-    public int Close(int fd) => _inner.Close(fd);
-
-    public nint Mmap(nint address, nuint length, int protection, int flags, int fd, long offset) => _inner.Mmap(address, length, protection, flags, fd, offset);
-
-    public int Munmap(nint address, nuint length) => _inner.Munmap(address, length);
-
-    public int Madvise(nint address, nuint length, int advice) => _inner.Madvise(address, length, advice);
-
-    public int Mbind(nint address, nuint length, int node) => _inner.Mbind(address, length, node);
-
-    public nint Read(int fd, nint buffer, nuint count) => _inner.Read(fd, buffer, count);
-
-    public nint Write(int fd, nint buffer, nuint count) => _inner.Write(fd, buffer, count);
-
-    public nint Pread(int fd, nint buffer, nuint count, long offset) => _inner.Pread(fd, buffer, count, offset);
-
-    public nint Pwrite(int fd, nint buffer, nuint count, long offset) => _inner.Pwrite(fd, buffer, count, offset);
-
-    public int Poll(nint descriptors, uint count, int timeoutMilliseconds) => _inner.Poll(descriptors, count, timeoutMilliseconds);
-
-    public int EpollCreate(int flags) => _inner.EpollCreate(flags);
-
-    public int EpollControl(int epoll, int operation, int fd, uint events, ulong token) => _inner.EpollControl(epoll, operation, fd, events, token);
-
-    public int EpollWait(int epoll, nint ready, int count, int timeoutMilliseconds) => _inner.EpollWait(epoll, ready, count, timeoutMilliseconds);
-
-    public int EventFd(uint initialValue, int flags) => _inner.EventFd(initialValue, flags);
-
-    public int MemFdCreate(string name, uint flags) => _inner.MemFdCreate(name, flags);
-
-    public int Ftruncate(int fd, long length) => _inner.Ftruncate(fd, length);
-
-    public int Fcntl(int fd, int command, nint argument) => _inner.Fcntl(fd, command, argument);
-
-    public int SocketPair(int type, nint pair) => _inner.SocketPair(type, pair);
-
-    public nint SendDescriptors(int socket, nint payload, nuint payloadLength, nint fds, int fdCount) => _inner.SendDescriptors(socket, payload, payloadLength, fds, fdCount);
-
-    public nint ReceiveDescriptors(int socket, nint payload, nuint payloadLength, nint fds, ref int fdCount) =>
-        _inner.ReceiveDescriptors(socket, payload, payloadLength, fds, ref fdCount);
-
-    public int GetResourceLimit(int resource, out ulong soft, out ulong hard) => _inner.GetResourceLimit(resource, out soft, out hard);
-
-    public int SetResourceLimit(int resource, ulong soft, ulong hard) => _inner.SetResourceLimit(resource, soft, hard);
 }

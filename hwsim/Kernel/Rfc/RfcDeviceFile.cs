@@ -9,14 +9,9 @@ namespace IommuFd.HwSim.Kernel;
 /// </summary>
 /// <param name="device">The device; the file owns one registration of it.</param>
 /// <param name="module">The machine's /dev/iommu.</param>
-internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) : SimulatedFile
+internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) : OpenDeviceFile(device, -Errno.ENODEV)
 {
-    /// <summary>The device.</summary>
-    internal VfioDevice Device => device;
-
     private readonly List<RfcDevice> _bound = [];
-    private bool _accessGranted;
-    private long _position;
 
     /// <inheritdoc/>
     public override int Ioctl(uint request, ulong argument, IUserMemory user)
@@ -33,47 +28,22 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
             case Rfc.VFIO_DEVICE_DETACH_IOASID:
                 return AttachOrDetach(request, argument, user, attach: false);
             default:
-                return !Volatile.Read(ref _accessGranted) ? -Errno.ENODEV : request switch
+                return !AccessGranted ? -Errno.ENODEV : request switch
                 {
-                    Vfio.VFIO_DEVICE_GET_INFO => RfcDeviceInfo.Get(device, argument, user),
-                    Vfio.VFIO_DEVICE_FEATURE => VfioFeatures.Ioctl(device, argument, user),
-                    Vfio.VFIO_DEVICE_GET_REGION_INFO => VfioDeviceFile.RegionInfo(device, argument, user),
-                    _ => device.Ioctl(request, argument, user),
+                    Vfio.VFIO_DEVICE_GET_INFO => RfcDeviceInfo.Get(Device, argument, user),
+                    Vfio.VFIO_DEVICE_FEATURE => VfioFeatures.Ioctl(Device, argument, user),
+                    Vfio.VFIO_DEVICE_GET_REGION_INFO => VfioDeviceFile.RegionInfo(Device, argument, user),
+                    _ => Device.Ioctl(request, argument, user),
                 };
         }
     }
 
     /// <inheritdoc/>
-    public override nint Pread(ulong buffer, nuint count, long offset, IUserMemory user) =>
-        Volatile.Read(ref _accessGranted) ? device.Read(buffer, count, offset, user) : -Errno.ENODEV;
-
-    /// <inheritdoc/>
-    public override nint Pwrite(ulong buffer, nuint count, long offset, IUserMemory user) =>
-        Volatile.Read(ref _accessGranted) ? device.Write(buffer, count, offset, user) : -Errno.ENODEV;
-
-    /// <inheritdoc/>
-    public override nint Read(ulong buffer, nuint count, IUserMemory user) => Advance(Pread(buffer, count, _position, user));
-
-    /// <inheritdoc/>
-    public override nint Write(ulong buffer, nuint count, IUserMemory user) => Advance(Pwrite(buffer, count, _position, user));
-
-    /// <inheritdoc/>
-    public override nint Mmap(nint address, nuint length, int protection, int flags, long offset) =>
-        Volatile.Read(ref _accessGranted) ? device.Mmap(address, length, protection, flags, offset) : -Errno.ENODEV;
-
-    /// <inheritdoc/>
-    public override int MapSource(nuint length, int protection, int flags, long offset, out int descriptor)
-    {
-        descriptor = -1;
-        return Volatile.Read(ref _accessGranted) ? device.MapSource(length, flags, offset, out descriptor) : -Errno.ENODEV;
-    }
-
-    /// <inheritdoc/>
     protected override void Release()
     {
-        if (_accessGranted)
+        if (AccessGranted)
         {
-            lock (device.Set.Lock)
+            lock (Device.Set.Lock)
             {
                 lock (module.Lock)
                 {
@@ -81,20 +51,14 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
                     _bound.Clear();
                 }
 
-                device.CloseOwned();
-                device.CdevOpened = false;
+                Device.CloseOwned();
+                Device.CdevOpened = false;
             }
 
-            device.Group.UnblockByCdev();
+            Device.Group.UnblockByCdev();
         }
 
-        device.PutRegistration();
-    }
-
-    private nint Advance(nint moved)
-    {
-        _position += Math.Max(0, moved);
-        return moved;
+        Device.PutRegistration();
     }
 
     private int Bind(uint request, ulong argument, IUserMemory user)
@@ -105,7 +69,7 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
             return error;
         }
 
-        if (device.Core.Process.GetFile(descriptor) is not { } file)
+        if (Device.Core.Process.GetFile(descriptor) is not { } file)
         {
             return -Errno.EINVAL;
         }
@@ -116,7 +80,7 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
             return -Errno.EINVAL;
         }
 
-        lock (device.Set.Lock)
+        lock (Device.Set.Lock)
         {
             error = Bind(context, cookie);
         }
@@ -130,7 +94,7 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
         bool first = _bound.Count == 0;
 
         // A device in a container has its group there. Another file of the same device may not be bound.
-        if (first && device.Group.BlockByCdev() < 0)
+        if (first && Device.Group.BlockByCdev() < 0)
         {
             return -Errno.ENOTTY;
         }
@@ -138,11 +102,11 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
         int error;
         lock (module.Lock)
         {
-            var bound = new RfcDevice(context, device, cookie);
-            error = first && device.OpenCount != 0 ? -Errno.EBUSY : bound.Bind(device.Core.Process);
+            var bound = new RfcDevice(context, Device, cookie);
+            error = first && Device.OpenCount != 0 ? -Errno.EBUSY : bound.Bind(Device.Core.Process);
             if (error == 0 && first)
             {
-                error = device.OpenOwned();
+                error = Device.OpenOwned();
                 if (error < 0)
                 {
                     bound.Unbind();
@@ -152,14 +116,14 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
             if (error == 0)
             {
                 _bound.Add(bound);
-                device.CdevOpened = true;
-                Volatile.Write(ref _accessGranted, true);
+                Device.CdevOpened = true;
+                AccessGranted = true;
             }
         }
 
         if (error < 0 && first)
         {
-            device.Group.UnblockByCdev();
+            Device.Group.UnblockByCdev();
         }
 
         return error;
@@ -173,7 +137,7 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
             return error;
         }
 
-        if (device.Core.Process.GetFile(arguments.iommu_fd) is not { } file)
+        if (Device.Core.Process.GetFile(arguments.iommu_fd) is not { } file)
         {
             return -Errno.EINVAL;
         }
@@ -181,7 +145,7 @@ internal sealed unsafe class RfcDeviceFile(VfioDevice device, RfcModule module) 
         RfcSnoopHint hint = (arguments.flags & Rfc.IOASID_ATTACH_NO_SNOOP) != 0 ? RfcSnoopHint.NoSnoop
             : (arguments.flags & Rfc.IOASID_ATTACH_SNOOP) != 0 ? RfcSnoopHint.Snoop : RfcSnoopHint.None;
         uint? vpasid = (arguments.flags & Rfc.IOASID_ATTACH_VPASID) != 0 ? arguments.vpasid : null;
-        lock (device.Set.Lock)
+        lock (Device.Set.Lock)
         {
             lock (module.Lock)
             {

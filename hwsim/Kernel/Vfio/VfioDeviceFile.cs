@@ -6,14 +6,8 @@ namespace IommuFd.HwSim.Kernel;
 /// <summary>An open VFIO device: its cdev, where nothing works before BIND_IOMMUFD, or a descriptor from its group.</summary>
 /// <param name="device">The device; the file owns one registration of it.</param>
 /// <param name="group">The group it was got from, or null for the cdev.</param>
-internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? group) : SimulatedFile
+internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? group) : OpenDeviceFile(device, -Errno.EINVAL)
 {
-    private bool _accessGranted;
-    private long _position;
-
-    /// <summary>The device.</summary>
-    public VfioDevice Device { get; } = device;
-
     /// <summary>The group file it was got from; kept open as long as this one.</summary>
     public VfioGroupFile? Group { get; } = group;
 
@@ -66,7 +60,7 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
                 }
             }
 
-            Volatile.Write(ref _accessGranted, true);
+            AccessGranted = true;
             return 0;
         }
     }
@@ -79,7 +73,7 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
             return Bind(argument, user);
         }
 
-        if (!Volatile.Read(ref _accessGranted))
+        if (!AccessGranted)
         {
             return -Errno.EINVAL;
         }
@@ -106,31 +100,6 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
     }
 
     /// <inheritdoc/>
-    public override nint Pread(ulong buffer, nuint count, long offset, IUserMemory user) =>
-        Volatile.Read(ref _accessGranted) ? Device.Read(buffer, count, offset, user) : -Errno.EINVAL;
-
-    /// <inheritdoc/>
-    public override nint Pwrite(ulong buffer, nuint count, long offset, IUserMemory user) =>
-        Volatile.Read(ref _accessGranted) ? Device.Write(buffer, count, offset, user) : -Errno.EINVAL;
-
-    /// <inheritdoc/>
-    public override nint Read(ulong buffer, nuint count, IUserMemory user) => Advance(Pread(buffer, count, _position, user));
-
-    /// <inheritdoc/>
-    public override nint Write(ulong buffer, nuint count, IUserMemory user) => Advance(Pwrite(buffer, count, _position, user));
-
-    /// <inheritdoc/>
-    public override nint Mmap(nint address, nuint length, int protection, int flags, long offset) =>
-        Volatile.Read(ref _accessGranted) ? Device.Mmap(address, length, protection, flags, offset) : -Errno.EINVAL;
-
-    /// <inheritdoc/>
-    public override int MapSource(nuint length, int protection, int flags, long offset, out int descriptor)
-    {
-        descriptor = -1;
-        return Volatile.Read(ref _accessGranted) ? Device.MapSource(length, flags, offset, out descriptor) : -Errno.EINVAL;
-    }
-
-    /// <inheritdoc/>
     protected override void Release()
     {
         if (Group is not null)
@@ -149,7 +118,7 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
             return;
         }
 
-        if (_accessGranted)
+        if (AccessGranted)
         {
             lock (Device.Set.Lock)
             {
@@ -163,12 +132,6 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
         }
 
         Device.PutRegistration();
-    }
-
-    private nint Advance(nint moved)
-    {
-        _position += Math.Max(0, moved);
-        return moved;
     }
 
     private int Bind(ulong argument, IUserMemory user)
@@ -218,7 +181,7 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
 
     private int BindLocked(in vfio_device_bind_iommufd bind, ulong argument, IUserMemory user)
     {
-        if (_accessGranted)
+        if (AccessGranted)
         {
             return -Errno.EINVAL;
         }
@@ -268,7 +231,7 @@ internal sealed unsafe class VfioDeviceFile(VfioDevice device, VfioGroupFile? gr
             if (error == 0)
             {
                 Device.CdevOpened = true;
-                Volatile.Write(ref _accessGranted, true);
+                AccessGranted = true;
                 return 0;
             }
 

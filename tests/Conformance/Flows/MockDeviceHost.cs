@@ -28,7 +28,7 @@ internal sealed class MockDeviceHost(IHost inner) : IHost
     }
 }
 
-internal sealed unsafe class MockDeviceKernel(IKernel inner) : IKernel
+internal sealed unsafe class MockDeviceKernel(IKernel inner) : PassThroughKernel(inner)
 {
     private readonly Dictionary<int, Device> _devices = [];
 
@@ -49,14 +49,14 @@ internal sealed unsafe class MockDeviceKernel(IKernel inner) : IKernel
         public HashSet<uint> Pasids { get; } = [];
     }
 
-    public int Open(string path, int flags, int mode)
+    public override int Open(string path, int flags, int mode)
     {
         if (path != MockDeviceHost.Node)
         {
-            return inner.Open(path, flags, mode);
+            return base.Open(path, flags, mode);
         }
 
-        int fd = inner.EventFd(0, Libc.EFD_CLOEXEC);
+        int fd = base.EventFd(0, Libc.EFD_CLOEXEC);
         if (fd >= 0)
         {
             _devices[fd] = new Device();
@@ -65,25 +65,25 @@ internal sealed unsafe class MockDeviceKernel(IKernel inner) : IKernel
         return fd;
     }
 
-    public int Close(int fd)
+    public override int Close(int fd)
     {
         if (_devices.Remove(fd, out Device? device) && device.IommuFd >= 0)
         {
             foreach (uint id in (uint[])[device.Stdev, device.Empty])
             {
                 var destroy = new iommu_destroy { size = (uint)sizeof(iommu_destroy), id = id };
-                _ = inner.Ioctl(device.IommuFd, Iommufd.IOMMU_DESTROY, (nint)(&destroy));
+                _ = base.Ioctl(device.IommuFd, Iommufd.IOMMU_DESTROY, (nint)(&destroy));
             }
         }
 
-        return inner.Close(fd);
+        return base.Close(fd);
     }
 
-    public int Ioctl(int fd, uint request, nint argument)
+    public override int Ioctl(int fd, uint request, nint argument)
     {
         if (!_devices.TryGetValue(fd, out Device? device))
         {
-            return inner.Ioctl(fd, request, argument);
+            return base.Ioctl(fd, request, argument);
         }
 
         switch (request)
@@ -128,7 +128,7 @@ internal sealed unsafe class MockDeviceKernel(IKernel inner) : IKernel
     private int Bind(Device device, vfio_device_bind_iommufd* bind)
     {
         var ioas = new iommu_ioas_alloc { size = (uint)sizeof(iommu_ioas_alloc) };
-        int result = inner.Ioctl(bind->iommufd, Iommufd.IOMMU_IOAS_ALLOC, (nint)(&ioas));
+        int result = base.Ioctl(bind->iommufd, Iommufd.IOMMU_IOAS_ALLOC, (nint)(&ioas));
         if (result < 0)
         {
             return result;
@@ -152,50 +152,7 @@ internal sealed unsafe class MockDeviceKernel(IKernel inner) : IKernel
         command.op = (uint)op;
         fixed (iommu_test_cmd* pointer = &command)
         {
-            return inner.Ioctl(fd, IOMMU_TEST_CMD, (nint)pointer);
+            return base.Ioctl(fd, IOMMU_TEST_CMD, (nint)pointer);
         }
     }
-
-    public nint Mmap(nint address, nuint length, int protection, int flags, int fd, long offset) => inner.Mmap(address, length, protection, flags, fd, offset);
-
-    public int Munmap(nint address, nuint length) => inner.Munmap(address, length);
-
-    public int Madvise(nint address, nuint length, int advice) => inner.Madvise(address, length, advice);
-
-    public int Mbind(nint address, nuint length, int node) => inner.Mbind(address, length, node);
-
-    public nint Read(int fd, nint buffer, nuint count) => inner.Read(fd, buffer, count);
-
-    public nint Write(int fd, nint buffer, nuint count) => inner.Write(fd, buffer, count);
-
-    public nint Pread(int fd, nint buffer, nuint count, long offset) => inner.Pread(fd, buffer, count, offset);
-
-    public nint Pwrite(int fd, nint buffer, nuint count, long offset) => inner.Pwrite(fd, buffer, count, offset);
-
-    public int Poll(nint descriptors, uint count, int timeoutMilliseconds) => inner.Poll(descriptors, count, timeoutMilliseconds);
-
-    public int EpollCreate(int flags) => inner.EpollCreate(flags);
-
-    public int EpollControl(int epoll, int operation, int fd, uint events, ulong token) => inner.EpollControl(epoll, operation, fd, events, token);
-
-    public int EpollWait(int epoll, nint ready, int count, int timeoutMilliseconds) => inner.EpollWait(epoll, ready, count, timeoutMilliseconds);
-
-    public int EventFd(uint initialValue, int flags) => inner.EventFd(initialValue, flags);
-
-    public int MemFdCreate(string name, uint flags) => inner.MemFdCreate(name, flags);
-
-    public int Ftruncate(int fd, long length) => inner.Ftruncate(fd, length);
-
-    public int Fcntl(int fd, int command, nint argument) => inner.Fcntl(fd, command, argument);
-
-    public int SocketPair(int type, nint pair) => inner.SocketPair(type, pair);
-
-    public nint SendDescriptors(int socket, nint payload, nuint payloadLength, nint fds, int fdCount) => inner.SendDescriptors(socket, payload, payloadLength, fds, fdCount);
-
-    public nint ReceiveDescriptors(int socket, nint payload, nuint payloadLength, nint fds, ref int fdCount) =>
-        inner.ReceiveDescriptors(socket, payload, payloadLength, fds, ref fdCount);
-
-    public int GetResourceLimit(int resource, out ulong soft, out ulong hard) => inner.GetResourceLimit(resource, out soft, out hard);
-
-    public int SetResourceLimit(int resource, ulong soft, ulong hard) => inner.SetResourceLimit(resource, soft, hard);
 }

@@ -5,7 +5,7 @@ namespace HwSim.Tests.Docs;
 
 /// <summary>
 /// The tables of docs/rfc-v2.md: what each row says is written by hand, which test shows it is found in the sources of the tests. A test belongs to a row by
-/// [Trait("rfc", "ROW")], or ROW and a dialect, and "refused" when it shows that the dialect says no.
+/// [Trait("rfc", "ROW")], or ROW and its dialects, and "refused" when it shows that they say no.
 /// </summary>
 internal static partial class RfcTable
 {
@@ -63,7 +63,7 @@ internal static partial class RfcTable
     private static string Cell(string id, string dialect, IReadOnlyList<(string Value, string Test)> tests)
     {
         string[] lines = [.. tests.Select(t => (Words: t.Value.Split(' '), t.Test))
-            .Where(t => t.Words[0] == id && (t.Words.Intersect(s_dialects).FirstOrDefault() ?? "rfc") == dialect)
+            .Where(t => t.Words[0] == id && t.Words.Intersect(s_dialects).DefaultIfEmpty("rfc").Contains(dialect))
             .Select(static t => (t.Words.Contains("refused") ? "refused: " : "") + $"`{t.Test}`").Distinct()];
         return lines.Length == 0 ? "–" : string.Join("<br>", lines);
     }

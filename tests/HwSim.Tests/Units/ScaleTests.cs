@@ -45,29 +45,8 @@ public sealed class ScaleTests
         using var memory = new PhysicalMemory(new PhysicalMemoryOptions { ArenaSize = 1UL << 30 });
         var unit = new VtdUnit(memory);
         var managed = GC.GetAllocatedBytesForCurrentThread();
-        var root = memory.Allocate();
         const int devices = 10_000;
-        for (var i = 0; i < devices; i++)
-        {
-            var rid = (ulong)i;
-            memory.Read64(root + ((rid >> 8) * 16), out var contexts);
-            if (contexts == 0)
-            {
-                contexts = memory.Allocate() | 1;
-                memory.Write64(root + ((rid >> 8) * 16), contexts);
-            }
-
-            // One table, one page: 39 bits, page i.
-            var top = memory.Allocate();
-            memory.Write64(top, (((ulong)i << 30) & 0x3FFF_FFFF_FFFF) | 3 | (1 << 7));
-            // A 1 GiB page per device directly in the top table.
-            memory.Write64((contexts & ~0xFFFUL) + ((rid & 0xff) * 16), top | 1);
-            memory.Write64((contexts & ~0xFFFUL) + ((rid & 0xff) * 16) + 8, 1 | ((ulong)(i + 1) << 8));
-        }
-
-        unit.WriteRegister(VtdRegister.RTADDR, 8, root);
-        unit.WriteRegister(VtdRegister.GCMD, 4, 0x4000_0000);
-        unit.WriteRegister(VtdRegister.GCMD, 4, 0x8000_0000);
+        VtdCrowd.Devices(memory, unit, devices, apart: 1);
         for (var pass = 0; pass < 2; pass++)
         {
             for (var i = 0; i < devices; i++)
@@ -87,26 +66,8 @@ public sealed class ScaleTests
         var unit = new VtdUnit(memory);
         using var table = new PageTable<VtdSecondStage>(memory, VtdSecondStage.Geometry(48, 46));
         table.Map(0x5000, 0x7000, 0x1000, PageAttributes.Read);
-        var root = memory.Allocate();
-        var contexts = memory.Allocate();
-        var directory = memory.Allocate(17);
-        memory.Write64(root, contexts | 1);
-        memory.Write64(contexts + (0x18 * 32), directory | 1 | 8 | (7 << 9));
-        for (ulong i = 0; i < 1 << 14; i++)
-        {
-            var pasids = memory.Allocate();
-            memory.Write64(directory + (i * 8), pasids | 1);
-            for (ulong j = 0; j < 64; j++)
-            {
-                memory.Write64(pasids + (j * 64), table.Root | 1 | (2 << 2) | (2 << 6));
-                memory.Write64(pasids + (j * 64) + 8, 5);
-            }
-        }
-
+        VtdCrowd.Pasids(memory, unit, table.Root);
         Assert.InRange(memory.AllocatedBytes, 64UL << 20, 65UL << 20);
-        unit.WriteRegister(VtdRegister.RTADDR, 8, root | (1 << 10));
-        unit.WriteRegister(VtdRegister.GCMD, 4, 0x4000_0000);
-        unit.WriteRegister(VtdRegister.GCMD, 4, 0x8000_0000);
         for (uint pasid = 0; pasid < 1 << 20; pasid += 7)
         {
             Assert.True(unit.Translate(new DmaRequest(0x18, pasid, 0x5123, DmaAccess.Read), out var translation));

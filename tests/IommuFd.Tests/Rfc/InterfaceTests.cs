@@ -9,8 +9,7 @@ namespace IommuFd.Tests;
 public sealed class InterfaceTests
 {
     [Theory]
-    [Trait("rfc", "CHECK_EXTENSION mainline refused")]
-    [Trait("rfc", "CHECK_EXTENSION legacy refused")]
+    [Trait("rfc", "CHECK_EXTENSION mainline legacy refused")]
     [InlineData("intel", ContextKind.Iommufd)]
     [InlineData("amd", ContextKind.Iommufd)]
     [InlineData("legacy-vfio", ContextKind.Container)]
@@ -41,8 +40,7 @@ public sealed class InterfaceTests
     }
 
     [Fact]
-    [Trait("rfc", "NUMBERS mainline refused")]
-    [Trait("rfc", "NUMBERS legacy refused")]
+    [Trait("rfc", "NUMBERS mainline legacy refused")]
     public void The_proposals_numbers_mean_nothing_or_something_else_elsewhere()
     {
         using SpaceMachine mainline = new("intel"), legacy = new("legacy-vfio");

@@ -6,16 +6,8 @@ using static IommuFd.Native.Uapi.Rfc;
 namespace HwSim.Tests.Kernel.Rfc;
 
 /// <summary>The proposal's commands, one behaviour each.</summary>
-public sealed unsafe class CommandTests : IDisposable
+public sealed unsafe class CommandTests : RfcTest
 {
-    private const ulong Page = RfcMachine.Page;
-    private readonly RfcMachine _machine = new();
-    private readonly int _iommu;
-
-    public CommandTests() => _iommu = _machine.OpenIommu();
-
-    public void Dispose() => _machine.Dispose();
-
     [Theory]
     [InlineData(EXT_MAP_TYPE1V2, 1)]
     [InlineData(EXT_MAP_NEWTYPE, 0)]

@@ -4,16 +4,8 @@ using Xunit;
 namespace HwSim.Tests.Kernel.Rfc;
 
 /// <summary>The proposal's concepts as behaviour.</summary>
-public sealed unsafe class ConceptTests : IDisposable
+public sealed unsafe class ConceptTests : RfcTest
 {
-    private const ulong Page = RfcMachine.Page;
-    private readonly RfcMachine _machine = new();
-    private readonly int _iommu;
-
-    public ConceptTests() => _iommu = _machine.OpenIommu();
-
-    public void Dispose() => _machine.Dispose();
-
     [Fact]
     [Trait("rfc", "1.1-ioasid")]
     [Trait("rfc", "1.2-rid")]

@@ -4,16 +4,8 @@ using Xunit;
 namespace HwSim.Tests.Kernel.Rfc;
 
 /// <summary>Mediated devices: routed by the parent's RID and a PASID that the user never sees, or purely in software.</summary>
-public sealed unsafe class MdevTests : IDisposable
+public sealed unsafe class MdevTests : RfcTest
 {
-    private const ulong Page = RfcMachine.Page;
-    private readonly RfcMachine _machine = new();
-    private readonly int _iommu;
-
-    public MdevTests() => _iommu = _machine.OpenIommu();
-
-    public void Dispose() => _machine.Dispose();
-
     [Fact]
     [Trait("rfc", "1.2-mdev")]
     [Trait("rfc", "1.6-type3")]

@@ -6,15 +6,9 @@ using static IommuFd.Native.Uapi.Rfc;
 namespace HwSim.Tests.Kernel.Rfc;
 
 /// <summary>Physical devices with PASIDs (types 1, 5 and 7): the user's number is the number on the wire.</summary>
-public sealed unsafe class PasidTests : IDisposable
+public sealed unsafe class PasidTests : RfcTest
 {
-    private const ulong Page = RfcMachine.Page, Size = 1 << 20;
-    private readonly RfcMachine _machine = new();
-    private readonly int _iommu;
-
-    public PasidTests() => _iommu = _machine.OpenIommu();
-
-    public void Dispose() => _machine.Dispose();
+    private const ulong Size = 1 << 20;
 
     [Fact]
     [Trait("rfc", "CAP_PASID")]

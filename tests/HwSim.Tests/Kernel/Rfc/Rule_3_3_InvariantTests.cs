@@ -6,16 +6,8 @@ using static IommuFd.Native.Uapi.Rfc;
 namespace HwSim.Tests.Kernel.Rfc;
 
 /// <summary>Section 3.3 of our notes: what always holds between binding and unbinding.</summary>
-public sealed unsafe class Rule_3_3_InvariantTests : IDisposable
+public sealed unsafe class Rule_3_3_InvariantTests : RfcTest
 {
-    private const ulong Page = RfcMachine.Page;
-    private readonly RfcMachine _machine = new();
-    private readonly int _iommu;
-
-    public Rule_3_3_InvariantTests() => _iommu = _machine.OpenIommu();
-
-    public void Dispose() => _machine.Dispose();
-
     [Fact]
     [Trait("rfc", "3.3-1")]
     public void Attach_and_the_query_by_cookie_need_a_bound_device()

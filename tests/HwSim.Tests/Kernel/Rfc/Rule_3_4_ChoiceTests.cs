@@ -6,15 +6,8 @@ using static IommuFd.Native.Uapi.Rfc;
 namespace HwSim.Tests.Kernel.Rfc;
 
 /// <summary>Section 3.4 of our notes: what the proposal left undefined, as this project chose.</summary>
-public sealed class Rule_3_4_ChoiceTests : IDisposable
+public sealed class Rule_3_4_ChoiceTests : RfcTest
 {
-    private readonly RfcMachine _machine = new();
-    private readonly int _iommu;
-
-    public Rule_3_4_ChoiceTests() => _iommu = _machine.OpenIommu();
-
-    public void Dispose() => _machine.Dispose();
-
     [Fact]
     [Trait("rfc", "3.4-reattach")]
     public void Attaching_what_is_attached_is_EINVAL_and_an_unrelated_ioasid_EBUSY()
