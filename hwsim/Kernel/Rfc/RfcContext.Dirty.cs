@@ -29,15 +29,21 @@ internal sealed partial class RfcContext
             return ioasid.SetTracking(command == start);
         }
 
-        ulong page = dirty.bitmap.pgsize, last = unchecked(dirty.iova + dirty.size - 1);
-        if (!ioasid.IsTracking || !ulong.IsPow2(page) || page < IoptPages.PageSize || dirty.size == 0 || last < dirty.iova
-            || ((dirty.iova | dirty.size) & (page - 1)) != 0
-            || dirty.bitmap.size < (((dirty.size / page) + 63) & ~63UL) / 8)
+        if (!ioasid.IsTracking || !IsGood(dirty.bitmap, dirty.iova, dirty.size))
         {
             return -Errno.EINVAL;
         }
 
-        ioasid.ReadDirty(dirty.iova, last, (dirty.flags & noClear) != 0, new DirtyBitmap(user, dirty.bitmap.data, dirty.iova, dirty.size, page));
+        ioasid.ReadDirty(
+            dirty.iova, dirty.iova + dirty.size - 1, (dirty.flags & noClear) != 0, new DirtyBitmap(user, dirty.bitmap.data, dirty.iova, dirty.size, dirty.bitmap.pgsize));
         return 0;
+    }
+
+    // Whole pages of a size that is at least the machine's, and room for a bit each.
+    private static bool IsGood(in vfio_bitmap bitmap, ulong iova, ulong size)
+    {
+        ulong page = bitmap.pgsize, last = unchecked(iova + size - 1);
+        return ulong.IsPow2(page) && page >= IoptPages.PageSize && size != 0 && last >= iova && ((iova | size) & (page - 1)) == 0
+            && bitmap.size >= (((size / page) + 63) & ~63UL) / 8;
     }
 }

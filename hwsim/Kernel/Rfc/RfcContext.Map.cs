@@ -43,8 +43,8 @@ internal sealed unsafe partial class RfcContext
             return error;
         }
 
-        bool all = unmap.flags == Vfio.VFIO_DMA_UNMAP_FLAG_ALL;
-        if (unmap.argsz < sizeof(vfio_iommu_type1_dma_unmap) || (unmap.flags != 0 && !all) || (all ? (unmap.iova | unmap.size) != 0 : unmap.size == 0)
+        bool all = unmap.flags == Vfio.VFIO_DMA_UNMAP_FLAG_ALL, wantsBitmap = unmap.flags == Vfio.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP;
+        if (unmap.argsz < sizeof(vfio_iommu_type1_dma_unmap) || (unmap.flags != 0 && !all && !wantsBitmap) || (all ? (unmap.iova | unmap.size) != 0 : unmap.size == 0)
             || (unmap.iova | unmap.size) % IoptPages.PageSize != 0)
         {
             return -Errno.EINVAL;
@@ -56,7 +56,17 @@ internal sealed unsafe partial class RfcContext
             return -Errno.EOVERFLOW;
         }
 
-        error = ioasid!.Unmap(unmap.iova, last, out ulong unmapped);
+        DirtyBitmap? dirty = null;
+        if (wantsBitmap)
+        {
+            error = CopyBitmap(argument, unmap, ioasid!, user, out dirty);
+            if (error < 0)
+            {
+                return error;
+            }
+        }
+
+        error = ioasid!.Unmap(unmap.iova, last, dirty, out ulong unmapped);
         if (error < 0)
         {
             return error;
@@ -64,6 +74,37 @@ internal sealed unsafe partial class RfcContext
 
         unmap.size = unmapped;
         return user.CopyTo(argument + iommu_ioasid_dma_op.data_offset, &unmap, (nuint)sizeof(vfio_iommu_type1_dma_unmap)) < 0 ? -Errno.EFAULT : 0;
+    }
+
+    // The vfio_bitmap that follows the struct of VFIO, with the rules of IOMMU_IOASID_DIRTY.
+    private static int CopyBitmap(ulong argument, in vfio_iommu_type1_dma_unmap unmap, RfcKernelIoasid ioasid, IUserMemory user, out DirtyBitmap? dirty)
+    {
+        dirty = null;
+        uint argsz;
+        vfio_bitmap bitmap;
+        ulong size = (ulong)sizeof(vfio_iommu_type1_dma_unmap), whole = size + (ulong)sizeof(vfio_bitmap);
+        if (user.CopyFrom(argument, &argsz, sizeof(uint)) < 0)
+        {
+            return -Errno.EFAULT;
+        }
+
+        if (unmap.argsz < whole || argsz < iommu_ioasid_dma_op.data_offset + whole)
+        {
+            return -Errno.EINVAL;
+        }
+
+        if (user.CopyFrom(argument + iommu_ioasid_dma_op.data_offset + size, &bitmap, (nuint)sizeof(vfio_bitmap)) < 0)
+        {
+            return -Errno.EFAULT;
+        }
+
+        if (!ioasid.IsTracking || !IsGood(bitmap, unmap.iova, unmap.size))
+        {
+            return -Errno.EINVAL;
+        }
+
+        dirty = new DirtyBitmap(user, bitmap.data, unmap.iova, unmap.size, bitmap.pgsize);
+        return 0;
     }
 
     // The head, and the struct of VFIO that follows it. Only spaces whose table the kernel builds take mappings.

@@ -17,19 +17,24 @@ internal sealed class RfcRootIoasid(RfcContext context, uint addressWidth, RfcSn
         error = Propagate(iova, iova + size - 1, mapped: true);
         if (error < 0)
         {
-            _ = Unmap(iova, iova + size - 1, out _);
+            _ = Unmap(iova, iova + size - 1, null, out _);
         }
 
         return error;
     }
 
     /// <inheritdoc/>
-    internal override int Unmap(ulong first, ulong last, out ulong unmapped)
+    internal override int Unmap(ulong first, ulong last, DirtyBitmap? dirty, out ulong unmapped)
     {
         unmapped = 0;
         if (Pagetable.Cuts(first, last))
         {
             return -Errno.EINVAL;
+        }
+
+        if (dirty is not null)
+        {
+            ReadDirty(first, last, noClear: false, dirty);
         }
 
         // The shadows first: none may outlive what it was made from.

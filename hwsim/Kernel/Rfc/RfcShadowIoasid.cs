@@ -49,7 +49,7 @@ internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent
     }
 
     /// <inheritdoc/>
-    internal override int Unmap(ulong first, ulong last, out ulong unmapped)
+    internal override int Unmap(ulong first, ulong last, DirtyBitmap? dirty, out ulong unmapped)
     {
         unmapped = 0;
         int from = FirstAt(first), to = from;
@@ -60,6 +60,11 @@ internal sealed class RfcShadowIoasid(RfcContext context, RfcKernelIoasid parent
             {
                 return -Errno.EINVAL;
             }
+        }
+
+        if (dirty is not null)
+        {
+            ReadDirty(first, last, noClear: false, dirty);
         }
 
         while (to > from)

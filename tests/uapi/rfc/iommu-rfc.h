@@ -265,12 +265,17 @@ struct iommu_ioasid_invalidate {
 #define IOMMU_IOASID_FAULT_LAST_PAGE (1 << 1)
 #define IOMMU_IOASID_FAULT_UNRECOVERABLE (1 << 2)
 #define IOMMU_IOASID_FAULT_LOST (1 << 3)
+#define IOMMU_IOASID_FAULT_ENDED (1 << 4)
 struct iommu_ioasid_fault_region {
 	__u32 argsz, flags;
 	__s32 ioasid, eventfd;
 	__u32 nr_records, record_size;
 	__s32 out_fd;
 	__u32 __reserved;
+};
+struct iommu_ioasid_fault_ring {
+	__u64 head, tail;
+	__u32 nr_records, record_size, offset, __reserved;
 };
 struct iommu_ioasid_fault {
 	__s32 ioasid;

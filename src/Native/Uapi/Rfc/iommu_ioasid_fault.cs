@@ -16,6 +16,9 @@ public static partial class Rfc
 
     /// <summary>Records before this one were lost.</summary>
     public const uint IOMMU_IOASID_FAULT_LOST = 1 << 3;
+
+    /// <summary>The request was answered meanwhile; a record of a mapped region only, that is to be skipped.</summary>
+    public const uint IOMMU_IOASID_FAULT_ENDED = 1 << 4;
 }
 
 /// <summary>Argument of IOMMU_IOASID_FAULT_REGION: where an address space's faults are reported. Layout ours.</summary>
@@ -44,6 +47,31 @@ public struct iommu_ioasid_fault_region
     public int out_fd;
 
     /// <summary>Must be 0.</summary>
+    public uint __reserved;
+}
+
+/// <summary>
+/// First bytes of a fault region that is mapped: a ring of records. Layout ours. A counter's record is at offset + (counter % nr_records) * record_size.
+/// </summary>
+[StructLayout(LayoutKind.Sequential)]
+public struct iommu_ioasid_fault_ring
+{
+    /// <summary>Out: records that were ever written.</summary>
+    public ulong head;
+
+    /// <summary>In: records that were ever consumed; the user counts it up to head.</summary>
+    public ulong tail;
+
+    /// <summary>Out: records that the ring has room for.</summary>
+    public uint nr_records;
+
+    /// <summary>Out: bytes per record.</summary>
+    public uint record_size;
+
+    /// <summary>Out: bytes from the start of the mapping to the first record.</summary>
+    public uint offset;
+
+    /// <summary>Out: 0.</summary>
     public uint __reserved;
 }
 

@@ -109,6 +109,66 @@ public sealed unsafe class FaultTests : IDisposable
     }
 
     [Fact]
+    [Trait("rfc", "FAULT_REGION")]
+    public void A_region_that_is_mapped_is_a_ring_whose_tail_is_the_users()
+    {
+        int region = Region(records: 2);
+        _channel.Start(PasidCommand.Read, Address, 42, RfcChannel.Pri);
+        byte* ring = Map(region);
+        var head = (iommu_ioasid_fault_ring*)ring;
+        Assert.Equal((1UL, 0UL, 2u, (uint)sizeof(iommu_ioasid_fault), 4096u), (head->head, head->tail, head->nr_records, head->record_size, head->offset));
+        var records = (iommu_ioasid_fault*)(ring + head->offset);
+        Assert.Equal((_gva, 0xc0ffeeUL, Address, 42u), (records[0].ioasid, records[0].cookie, records[0].addr, records[0].vpasid));
+        _table.Map(Address, 0x5000);
+        Assert.Equal(0, Complete(records[0]));
+        Assert.Equal(PasidStatus.Done, _channel.Wait());
+        head->tail++;
+
+        // Beside it, read(2) takes from the same ring; a full one loses, and the record after the loss tells it.
+        var second = new RfcChannel(_machine, _device, 1);
+        _channel.Start(PasidCommand.Read, Address + Page, 42, RfcChannel.Pri);
+        second.Start(PasidCommand.Read, Address + Page, 42, RfcChannel.Pri);
+        Assert.Equal((3UL, 1UL), (head->head, head->tail));
+        Assert.Null(_machine.DmaRead(RfcMachine.Accelerator, Address + Page, 42));
+        Assert.Equal(Address + Page, Read(region).addr);
+        Assert.Equal((3UL, 2UL), (head->head, head->tail));
+        Assert.Null(_machine.DmaRead(RfcMachine.Accelerator, Address + Page, 42));
+        Assert.NotEqual(0u, records[3 % 2].flags & IOMMU_IOASID_FAULT_LOST);
+
+        // What is answered otherwise is marked, and read(2) passes it over.
+        Assert.Equal(0, _machine.Detach(_device, _iommu, _gva, vpasid: 42));
+        Assert.Equal(IOMMU_IOASID_FAULT_ENDED, records[2 % 2].flags & IOMMU_IOASID_FAULT_ENDED);
+        Assert.Equal(IOMMU_IOASID_FAULT_UNRECOVERABLE, Read(region).flags & IOMMU_IOASID_FAULT_UNRECOVERABLE);
+        Assert.Equal((4UL, 4UL), (head->head, head->tail));
+        Assert.False(_machine.IsReadable(region));
+    }
+
+    [Fact]
+    [Trait("rfc", "FAULT_REGION")]
+    public void A_tail_that_cannot_be_leaves_no_room_and_the_kernel_goes_on()
+    {
+        int region = Region(records: 2);
+        var head = (iommu_ioasid_fault_ring*)Map(region);
+        (head->tail, head->offset, head->nr_records, head->head) = (77, 1 << 30, 1000, 5);
+        _channel.Start(PasidCommand.Read, Address, 42, RfcChannel.Pri);
+        Assert.Equal(PasidStatus.Refused, _channel.Wait());
+        iommu_ioasid_fault fault;
+        Assert.Equal(0, _machine.Kernel.Read(region, (nint)(&fault), (nuint)sizeof(iommu_ioasid_fault)));
+        head->tail = 0;
+        _channel.Start(PasidCommand.Read, Address, 42, RfcChannel.Pri);
+        Assert.NotEqual(0u, Read(region).flags & IOMMU_IOASID_FAULT_LOST);
+    }
+
+    [Theory]
+    [InlineData(Libc.MAP_PRIVATE, 3, 8192, 0)]
+    [InlineData(Libc.MAP_SHARED, 7, 8192, 0)]
+    [InlineData(Libc.MAP_SHARED, 3, 8192, 4096)]
+    [InlineData(Libc.MAP_SHARED, 3, 12288, 0)]
+    [Trait("rfc", "FAULT_REGION")]
+    public void A_region_is_mapped_from_its_start_shared_and_no_larger_than_it_is(int flags, int protection, int length, long offset) =>
+        Assert.Equal(-Errno.EINVAL, (int)_machine.Kernel.Mmap(0, (nuint)length, protection, flags, Region(records: 2), offset));
+
+    [Fact]
     [Trait("rfc", "FAULT_COMPLETE")]
     public void Detach_answers_what_waits()
     {
@@ -180,6 +240,13 @@ public sealed unsafe class FaultTests : IDisposable
         Assert.Equal([before[0], before[1] + 1], Counts());
         Assert.Equal(0, _machine.Invalidate(_iommu, gva, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_DEV_IOTLB, Address, 1));
         Assert.Equal([before[0] + 1, before[1] + 2], Counts());
+    }
+
+    private byte* Map(int region)
+    {
+        nint address = _machine.Kernel.Mmap(0, 8192, 3, Libc.MAP_SHARED, region, 0);
+        Assert.True(address is > 0);
+        return (byte*)address;
     }
 
     private int Region(uint records = 16)
