@@ -1,12 +1,12 @@
 namespace IommuFd.HwSim.Units;
 
 /// <summary>
-/// A GICv3 interrupt translation service: a message to its register, with the sender's id, is the event that software gave the device (Arm IHI 0069, chapter 5). The
-/// register is a place in physical memory, so that an IOMMU translates what devices write there like any other write.
+/// A GICv3 interrupt translation service: a message to its register, with the sender's id, is the event that software gave the device (Arm IHI 0069,
+/// chapter 5). The register is a place in physical memory, so that an IOMMU translates what devices write there like any other write.
 /// </summary>
 /// <remarks>
-/// Does not model: its tables in memory and its command queue (software calls <see cref="Map"/> instead of MAPD and MAPTI), LPI configuration and pending tables,
-/// collections. A page that a translation leads to and that is not the register's is no memory.
+/// Does not model: its tables in memory and its command queue (software calls <see cref="Map"/> instead of MAPD and MAPTI), LPI configuration
+/// and pending tables, collections. A page that a translation leads to and that is not the register's is no memory.
 /// </remarks>
 public sealed class GicIts
 {

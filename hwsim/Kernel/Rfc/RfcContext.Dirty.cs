@@ -35,7 +35,8 @@ internal sealed partial class RfcContext
         }
 
         ioasid.ReadDirty(
-            dirty.iova, dirty.iova + dirty.size - 1, (dirty.flags & noClear) != 0, new DirtyBitmap(user, dirty.bitmap.data, dirty.iova, dirty.size, dirty.bitmap.pgsize));
+            dirty.iova, dirty.iova + dirty.size - 1, (dirty.flags & noClear) != 0,
+            new DirtyBitmap(user, dirty.bitmap.data, dirty.iova, dirty.size, dirty.bitmap.pgsize));
         return 0;
     }
 

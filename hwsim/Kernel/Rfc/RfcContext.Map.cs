@@ -43,8 +43,10 @@ internal sealed unsafe partial class RfcContext
             return error;
         }
 
-        bool all = unmap.flags == Vfio.VFIO_DMA_UNMAP_FLAG_ALL, wantsBitmap = unmap.flags == Vfio.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP;
-        if (unmap.argsz < sizeof(vfio_iommu_type1_dma_unmap) || (unmap.flags != 0 && !all && !wantsBitmap) || (all ? (unmap.iova | unmap.size) != 0 : unmap.size == 0)
+        bool all = unmap.flags == Vfio.VFIO_DMA_UNMAP_FLAG_ALL;
+        bool wantsBitmap = unmap.flags == Vfio.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP;
+        if (unmap.argsz < sizeof(vfio_iommu_type1_dma_unmap) || (unmap.flags != 0 && !all && !wantsBitmap)
+            || (all ? (unmap.iova | unmap.size) != 0 : unmap.size == 0)
             || (unmap.iova | unmap.size) % IoptPages.PageSize != 0)
         {
             return -Errno.EINVAL;
@@ -77,7 +79,8 @@ internal sealed unsafe partial class RfcContext
     }
 
     // The vfio_bitmap that follows the struct of VFIO, with the rules of IOMMU_IOASID_DIRTY.
-    private static int CopyBitmap(ulong argument, in vfio_iommu_type1_dma_unmap unmap, RfcKernelIoasid ioasid, IUserMemory user, out DirtyBitmap? dirty)
+    private static int CopyBitmap(
+        ulong argument, in vfio_iommu_type1_dma_unmap unmap, RfcKernelIoasid ioasid, IUserMemory user, out DirtyBitmap? dirty)
     {
         dirty = null;
         uint argsz;

@@ -10,8 +10,8 @@ namespace IommuFd.HwSim.Kernel;
 /// signalled when records arrive. Once it is mapped the records are in the mapping, for who reads them there and for read(2).
 /// </summary>
 /// <remarks>
-/// Does not model: that poll(2) sees a record go which the user consumed in the mapping; it does when the next one comes or read(2) is called. Who maps
-/// waits for the eventfd.
+/// Does not model: that poll(2) sees a record go which the user consumed in the mapping; it does when the next one comes or read(2) is called. Who
+/// maps waits for the eventfd.
 /// </remarks>
 internal sealed unsafe class RfcFaultRegion : SimulatedFile
 {

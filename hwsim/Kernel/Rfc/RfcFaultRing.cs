@@ -6,8 +6,9 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A fault region that the user has mapped: records in shared memory, a head that the kernel counts up and a tail that the user does. The kernel keeps its own count of
-/// what it wrote and believes the user nothing but the tail, and that only when it is possible; with an impossible one there is no room.
+/// A fault region that the user has mapped: records in shared memory, a head that the kernel counts up and a tail that the user does. The kernel
+/// keeps its own count of what it wrote and believes the user nothing but the tail, and that only when it is possible; with an impossible one there is no
+/// room.
 /// </summary>
 // SAFETY (whole class): the mapping is ours alone, lives as long as the object, and its file cannot shrink; slots are inside it by construction.
 internal sealed unsafe class RfcFaultRing : IDisposable
@@ -52,7 +53,8 @@ internal sealed unsafe class RfcFaultRing : IDisposable
             return null;
         }
 
-        nint memory = Libc.Ftruncate(descriptor, (long)length) == 0 && Libc.Fcntl(descriptor, Libc.F_ADD_SEALS, Libc.F_SEAL_SHRINK | Libc.F_SEAL_GROW) == 0
+        nint memory = Libc.Ftruncate(descriptor, (long)length) == 0
+            && Libc.Fcntl(descriptor, Libc.F_ADD_SEALS, Libc.F_SEAL_SHRINK | Libc.F_SEAL_GROW) == 0
             ? Libc.Mmap(0, length, Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED, descriptor, 0)
             : -1;
         if (memory == -1)

@@ -51,7 +51,9 @@ internal abstract partial class RfcKernelIoasid : RfcIoasid
     /// <summary>IOMMU_MAP_DMA. Addresses and size are multiples of the page size and do not wrap.</summary>
     internal abstract int Map(ulong iova, ulong address, ulong size, IommuProt prot, IUserMemory user);
 
-    /// <summary>IOMMU_UNMAP_DMA of whole mappings: -EINVAL where it would cut one. With a bitmap, the pages that were written until then are reported.</summary>
+    /// <summary>
+    /// IOMMU_UNMAP_DMA of whole mappings: -EINVAL where it would cut one. With a bitmap, the pages that were written until then are reported.
+    /// </summary>
     internal abstract int Unmap(ulong first, ulong last, DirtyBitmap? dirty, out ulong unmapped);
 
     /// <inheritdoc/>
