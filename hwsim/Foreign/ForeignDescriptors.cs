@@ -7,12 +7,13 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Foreign;
 
 /// <summary>
-/// The simulated machine's open files in other processes. What a program holds is one end of a socket pair; the other end is here. So dup, fork, SCM_RIGHTS and
-/// exec need no attention: whichever number leads to that socket leads to the file, and when the last one is closed, by a close or by a death, our end hangs up.
+/// The simulated machine's open files in other processes. What a program holds is one end of a socket pair; the other end is here. So dup, fork,
+/// SCM_RIGHTS and exec need no attention: whichever number leads to that socket leads to the file, and when the last one is closed, by a close or by
+/// a death, our end hangs up.
 /// </summary>
 /// <remarks>
-/// Numbers are given from a reserved range at the top of RLIMIT_NOFILE, where the filter recognises them by number. Closing is noticed at the next call that
-/// is served, which is before the program can see that it was not.
+/// Numbers are given from a reserved range at the top of RLIMIT_NOFILE, where the filter recognises them by number. Closing is noticed at the next
+/// call that is served, which is before the program can see that it was not.
 /// </remarks>
 internal sealed unsafe class ForeignDescriptors : IDisposable
 {
@@ -31,7 +32,9 @@ internal sealed unsafe class ForeignDescriptors : IDisposable
     private readonly LinuxKernel _real = new();
     private int _next;
 
-    /// <summary>Files get numbers from <paramref name="first"/> up to, but not including, <paramref name="end"/>, which <paramref name="numbers"/> then knows.</summary>
+    /// <summary>
+    /// Files get numbers from <paramref name="first"/> up to, but not including, <paramref name="end"/>, which <paramref name="numbers"/> then knows.
+    /// </summary>
     public ForeignDescriptors(int first, int end, ForeignNumbers numbers)
     {
         _numbers = numbers;

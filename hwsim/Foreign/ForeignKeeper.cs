@@ -7,7 +7,8 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Foreign;
 
 /// <summary>
-/// A second process that holds the listener and waits. When the simulator is gone, killed or done, and programs of it are still running, it answers their calls:
+/// A second process that holds the listener and waits. When the simulator is gone, killed or done, and programs of it are still running, it answers
+/// their calls:
 /// the host's files stay the host's, the machine's are -ENODEV, and nobody hangs.
 /// </summary>
 public static unsafe class ForeignKeeper
@@ -15,8 +16,8 @@ public static unsafe class ForeignKeeper
     private const int Slots = 8;
 
     /// <summary>
-    /// The calls that the simulator has taken and not answered, in memory that outlives it. The kernel writes a call here in the step that takes it, so that
-    /// none is lost however suddenly the simulator dies.
+    /// The calls that the simulator has taken and not answered, in memory that outlives it. The kernel writes a call here in the step that takes it,
+    /// so that none is lost however suddenly the simulator dies.
     /// </summary>
     internal sealed class InFlight
     {
@@ -26,7 +27,8 @@ public static unsafe class ForeignKeeper
         public InFlight(int descriptor)
         {
             Descriptor = descriptor;
-            _slots = (SeccompCall*)Libc.Mmap(0, (nuint)(Slots * sizeof(SeccompCall)), Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED, descriptor, 0);
+            _slots = (SeccompCall*)Libc.Mmap(0, (nuint)(Slots * sizeof(SeccompCall)), Libc.PROT_READ | Libc.PROT_WRITE,
+                Libc.MAP_SHARED, descriptor, 0);
         }
 
         /// <summary>The memory file.</summary>
@@ -61,8 +63,10 @@ public static unsafe class ForeignKeeper
 
         _ = Libc.Fcntl(pair[0], Libc.F_SETFD, 1);
         var inherited = Libc.Fcntl(listener, Libc.F_DUPFD, 3);
-        var info = new ProcessStartInfo(command[0]) { UseShellExecute = false, RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
-        foreach (var argument in command.Skip(1).Concat(((int[])[inherited, pair[1], calls.Descriptor, firstDescriptor]).Select(static n => n.ToString(CultureInfo.InvariantCulture))))
+        var info = new ProcessStartInfo(command[0]) { UseShellExecute = false, RedirectStandardInput = true, RedirectStandardOutput = true,
+            RedirectStandardError = true };
+        foreach (var argument in command.Skip(1)
+            .Concat(((int[])[inherited, pair[1], calls.Descriptor, firstDescriptor]).Select(static n => n.ToString(CultureInfo.InvariantCulture))))
         {
             info.ArgumentList.Add(argument);
         }
@@ -176,6 +180,7 @@ public static unsafe class ForeignKeeper
         // An ioctl of another driver that has the same type goes to a device node, not to a socket.
         var descriptor = (int)call.Arguments[0];
         return descriptor >= firstDescriptor || call.Number == calls.pread64 || call.Number == calls.pwrite64
-            || (call.Number == calls.ioctl && new FileInfo($"/proc/{call.Thread}/fd/{descriptor}").LinkTarget?.StartsWith("socket:", StringComparison.Ordinal) == true);
+            || (call.Number == calls.ioctl
+                && new FileInfo($"/proc/{call.Thread}/fd/{descriptor}").LinkTarget?.StartsWith("socket:", StringComparison.Ordinal) == true);
     }
 }

@@ -5,12 +5,13 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Foreign;
 
 /// <summary>
-/// mmap of the machine's memory by programs. A program's own mmap maps what its number leads to, so the number is lent to the memory file while that call is
-/// made, and given back at the next call that uses it. As on Linux, a mapping keeps its file open until it is gone.
+/// mmap of the machine's memory by programs. A program's own mmap maps what its number leads to, so the number is lent to the memory file while that
+/// call is made, and given back at the next call that uses it. As on Linux, a mapping keeps its file open until it is gone.
 /// </summary>
 /// <remarks>
-/// The end of a mapping is seen by inotify: every mapping has an open file description of its own, marked by a lock of its own byte, and the description is closed
-/// when both the mapping and the lent number are gone. Does not model: another thread that uses the number in the middle of the mmap.
+/// The end of a mapping is seen by inotify: every mapping has an open file description of its own, marked by a lock of its own byte, and the
+/// description is closed when both the mapping and the lent number are gone. Does not model: another thread that uses the number in the middle of the
+/// mmap.
 /// </remarks>
 internal sealed unsafe class ForeignMappings : IDisposable
 {
@@ -84,7 +85,8 @@ internal sealed unsafe class ForeignMappings : IDisposable
         lock (_gate)
         {
             // A forked child has its parent's numbers.
-            mapping = _mappings.FindLast(m => m.Number == number && m.Parked >= 0 && m.Process == process.Id) ?? _mappings.FindLast(m => m.Number == number && m.Parked >= 0);
+            mapping = _mappings.FindLast(m => m.Number == number && m.Parked >= 0 && m.Process == process.Id)
+                ?? _mappings.FindLast(m => m.Number == number && m.Parked >= 0);
         }
 
         if (mapping is null)

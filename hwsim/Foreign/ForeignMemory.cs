@@ -17,7 +17,9 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
 {
     private const int FirstPiece = 1 << 20, WindowSize = 128;
 
-    /// <summary>Bits of a <see cref="HostAddress"/> that hold the user address; above them is the process's number here, and the sign bit is set.</summary>
+    /// <summary>
+    /// Bits of a <see cref="HostAddress"/> that hold the user address; above them is the process's number here, and the sign bit is set.
+    /// </summary>
     public const int AddressBits = 48;
 
     /// <summary>Highest number of a process; the bit above tells a shared file from a process.</summary>
@@ -58,8 +60,8 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
     public FailNth Faults { get; } = new();
 
     /// <summary>
-    /// Reads the surroundings of a call's argument in one go, for the copies that the calling thread makes next: a copy from another process costs two
-    /// microseconds, however short it is. To be ended by <see cref="EndCall"/>; while one thread is inside, others copy as ever.
+    /// Reads the surroundings of a call's argument in one go, for the copies that the calling thread makes next: a copy from another process costs
+    /// two microseconds, however short it is. To be ended by <see cref="EndCall"/>; while one thread is inside, others copy as ever.
     /// </summary>
     public void BeginCall(ulong argument)
     {
@@ -97,9 +99,11 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
             return -Errno.EFAULT;
         }
 
-        if (_windowLength != 0 && _caller == Environment.CurrentManagedThreadId && address - _windowStart is var at && at < (ulong)_windowLength && length <= (nuint)_windowLength - (nuint)at)
+        if (_windowLength != 0 && _caller == Environment.CurrentManagedThreadId && address - _windowStart is var at && at < (ulong)_windowLength
+            && length <= (nuint)_windowLength - (nuint)at)
         {
-            _window.AsSpan((int)at, (int)length).CopyTo(new Span<byte>(destination, (int)length)); // SAFETY: the caller's buffer has room for length bytes
+            // SAFETY: the caller's buffer has room for length bytes
+            _window.AsSpan((int)at, (int)length).CopyTo(new Span<byte>(destination, (int)length));
             return 0;
         }
 
@@ -171,7 +175,8 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
             for (var at = address; at < end;)
             {
                 // A BAR that is mapped (its file's offsets tell) has no pages that could be pinned.
-                if (!_areas.Find(at, out var area) || !area.IsReadable || (writable && !area.IsWritable) || (!withDevices && area.IsShared && area.Offset >= DeviceMemory.MapBias))
+                if (!_areas.Find(at, out var area) || !area.IsReadable || (writable && !area.IsWritable)
+                    || (!withDevices && area.IsShared && area.Offset >= DeviceMemory.MapBias))
                 {
                     return -Errno.EFAULT;
                 }
@@ -293,10 +298,12 @@ internal sealed unsafe class ForeignMemory : IUserMemory, IDisposable
     public static ulong AddressOf(nint token) => (ulong)token & ((1UL << AddressBits) - 1);
 
     /// <summary>A device reads pinned memory. False: the page is gone.</summary>
-    public bool ReadPinned(ulong address, void* destination, ulong length) => Libc.Pread(MemoryFile(), (nint)destination, (nuint)length, (long)address) == (nint)length;
+    public bool ReadPinned(ulong address, void* destination, ulong length) =>
+        Libc.Pread(MemoryFile(), (nint)destination, (nuint)length, (long)address) == (nint)length;
 
     /// <summary>A device writes pinned memory. False: the page is gone.</summary>
-    public bool WritePinned(ulong address, void* source, ulong length) => Libc.Pwrite(MemoryFile(), (nint)source, (nuint)length, (long)address) == (nint)length;
+    public bool WritePinned(ulong address, void* source, ulong length) =>
+        Libc.Pwrite(MemoryFile(), (nint)source, (nuint)length, (long)address) == (nint)length;
 
     /// <inheritdoc/>
     public void Dispose()

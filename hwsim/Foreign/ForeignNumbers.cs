@@ -1,7 +1,8 @@
 namespace IommuFd.HwSim.Foreign;
 
 /// <summary>
-/// What is known without asking the host: numbers that were installed in a process and that no call can have ended since. Asking takes 3 us of each call.
+/// What is known without asking the host: numbers that were installed in a process and that no call can have ended since. Asking takes 3 us of each
+/// call.
 /// </summary>
 internal sealed class ForeignNumbers
 {

@@ -36,7 +36,9 @@ internal sealed unsafe class ForeignProcess : SimulatedProcess, IDisposable
     /// <summary>Its process id on the host.</summary>
     public int Id { get; }
 
-    /// <summary>True for a process of an ordinary user of the host who is root on the machine. A process of the host's root has what it has.</summary>
+    /// <summary>
+    /// True for a process of an ordinary user of the host who is root on the machine. A process of the host's root has what it has.
+    /// </summary>
     public bool HasAllCapabilities { get; init; }
 
     /// <summary>Its memory.</summary>

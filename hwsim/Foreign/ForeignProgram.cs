@@ -3,7 +3,10 @@ namespace IommuFd.HwSim.Foreign;
 /// <summary>An ordinary program, unmodified, with a simulated machine in place of the host's /dev/iommu, /dev/vfio and device files.</summary>
 public sealed class ForeignProgram
 {
-    /// <summary>How this process starts itself as a stub: the file and the first arguments, to which the stub's own are appended. Those are given to <see cref="RunStub"/>.</summary>
+    /// <summary>
+    /// How this process starts itself as a stub: the file and the first arguments, to which the stub's own are appended. Those are given to
+    /// <see cref="RunStub"/>.
+    /// </summary>
     public required IReadOnlyList<string> StubCommand { get; init; }
 
     /// <summary>How this process starts itself as a keeper, in the same way; its arguments are given to <see cref="ForeignKeeper.Run"/>.</summary>

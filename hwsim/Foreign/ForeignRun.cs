@@ -95,7 +95,8 @@ internal sealed unsafe class ForeignRun
             var (local, remote) = call == Libc.SYS_process_vm_readv ? ((nint)(&target), (nint)(&source)) : ((nint)(&source), (nint)(&target));
             if (Libc.Syscall(call, Environment.ProcessId, local, 1, remote, 1, 0) != 1)
             {
-                return $"the kernel does not let this process copy a program's memory (process_vm_readv, process_vm_writev: {Errno.Name(Marshal.GetLastPInvokeError())});"
+                return "the kernel does not let this process copy a program's memory (process_vm_readv, process_vm_writev:"
+                    + $" {Errno.Name(Marshal.GetLastPInvokeError())});"
                     + " it takes CONFIG_CROSS_MEMORY_ATTACH and a container that permits these calls";
             }
         }
@@ -115,7 +116,8 @@ internal sealed unsafe class ForeignRun
         command.AddRange(StubCommand);
         // What unshare or the runtime complains of before the program begins is evidence for one sentence, not a line of its own.
         var error = Libc.Fcntl(2, Libc.F_DUPFD, 3);
-        command.AddRange([.. ((int[])[socket, error, first, end]).Select(static number => number.ToString(CultureInfo.InvariantCulture)), path, .. arguments]);
+        command.AddRange([.. ((int[])[socket, error, first, end]).Select(static number => number.ToString(CultureInfo.InvariantCulture)), path,
+            .. arguments]);
         var info = new ProcessStartInfo(command[0]) { UseShellExecute = false, RedirectStandardError = true };
         foreach (var argument in command.Skip(1))
         {
@@ -128,7 +130,8 @@ internal sealed unsafe class ForeignRun
         }
         catch (System.ComponentModel.Win32Exception exception)
         {
-            throw new ForeignException($"'{command[0]}' cannot be started ({Errno.Name(exception.NativeErrorCode)}); install util-linux 2.38 or later, or run as root", exception);
+            throw new ForeignException($"'{command[0]}' cannot be started ({Errno.Name(exception.NativeErrorCode)}); install util-linux 2.38 or"
+                + " later, or run as root", exception);
         }
         finally
         {
@@ -151,7 +154,8 @@ internal sealed unsafe class ForeignRun
 
         var evidence = stub.StandardError.ReadLine()?.TrimEnd('.') ?? "no message";
         throw new ForeignException(Libc.EffectiveUserId() == 0 ? $"the program's process ended before it could be started ({evidence})"
-            : $"no user namespace can be made ({evidence}); run as root, or permit them (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces)"
+            : $"no user namespace can be made ({evidence}); run as root, or permit them (sysctl kernel.unprivileged_userns_clone=1,"
+                + " user.max_user_namespaces)"
                 + " and install util-linux 2.38 or later");
     }
 

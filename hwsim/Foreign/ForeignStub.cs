@@ -7,12 +7,13 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Foreign;
 
 /// <summary>
-/// The child's side before it becomes the program: a mount namespace with the machine's view, the filter, then execve. It runs in a process of its own that
+/// The child's side before it becomes the program: a mount namespace with the machine's view, the filter, then execve. It runs in a process of its
+/// own that
 /// <see cref="ForeignRun"/> started, and talks to it over one socket.
 /// </summary>
 /// <remarks>
-/// A filter and a mount namespace belong to a thread, and execve keeps those of the thread that calls it while it ends all others; so a runtime with many
-/// threads can do this.
+/// A filter and a mount namespace belong to a thread, and execve keeps those of the thread that calls it while it ends all others; so a runtime with
+/// many threads can do this.
 /// </remarks>
 public static unsafe class ForeignStub
 {
@@ -68,14 +69,16 @@ public static unsafe class ForeignStub
         var argv = Strings(arguments);
         var environment = Strings([.. Environment.GetEnvironmentVariables().Cast<DictionaryEntry>().Select(static e => $"{e.Key}={e.Value}")]);
 
-        // Once the filter is in place, this thread may do nothing that could open a file before the listener is served: everything it calls ran before.
+        // Once the filter is in place, this thread may do nothing that could open a file before the listener is served: everything it calls ran
+        // before.
         _ = Libc.Execve("/", argv, environment);
         _ = channel.Send("ready", -1);
         var listener = Install(filter);
         if (listener < 0)
         {
             return Fail(channel, listener == -Errno.EBUSY
-                ? "this process runs under a seccomp listener already, and the kernel permits one: vfio sim run cannot run inside vfio sim run; leave that first"
+                ? "this process runs under a seccomp listener already, and the kernel permits one: vfio sim run cannot run inside vfio sim run;"
+                    + " leave that first"
                 : $"the kernel refuses a seccomp filter with user notification: {Errno.Name(-listener)};"
                     + " it takes Linux 5.9, CONFIG_SECCOMP_FILTER and a container that permits seccomp(2)");
         }
@@ -87,7 +90,8 @@ public static unsafe class ForeignStub
 
     private static string WhyNot(int errno) => errno switch
     {
-        Errno.ENOEXEC => "it is no program for this processor and no script that names its interpreter; give the interpreter, with the file as its argument",
+        Errno.ENOEXEC =>
+            "it is no program for this processor and no script that names its interpreter; give the interpreter, with the file as its argument",
         Errno.ENOENT => "the interpreter or loader that it names is not there; install that",
         Errno.EACCES => "this user may not execute it; look at the modes of the file and of the directories above it",
         _ => Errno.Name(errno),
@@ -158,7 +162,8 @@ public static unsafe class ForeignStub
             var path = line[(space + 1)..];
             var (from, to) = line[..space] switch
             {
-                "host" when path.StartsWith("/sys", StringComparison.Ordinal) => ($"/proc/self/fd/{hostSys}{path[4..]}", $"/proc/self/fd/{view}{path}"),
+                "host" when path.StartsWith("/sys", StringComparison.Ordinal) =>
+                    ($"/proc/self/fd/{hostSys}{path[4..]}", $"/proc/self/fd/{view}{path}"),
                 "host" => ($"/proc/self/fd/{hostDev}{path[4..]}", $"/proc/self/fd/{view}{path}"),
                 _ => ($"/proc/self/fd/{view}{path}", path),
             };

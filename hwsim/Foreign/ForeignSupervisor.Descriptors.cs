@@ -24,11 +24,13 @@ internal sealed unsafe partial class ForeignSupervisor
         var offset = (long)c & ~SeccompFilter.RegionBias;
         if (number == _calls.pread64)
         {
-            Finish(in call, process, file, traced is null ? file.Pread(a, (nuint)b, offset, memory) : traced.Pread(descriptor, (nint)a, (nuint)b, offset));
+            Finish(in call, process, file,
+                traced is null ? file.Pread(a, (nuint)b, offset, memory) : traced.Pread(descriptor, (nint)a, (nuint)b, offset));
         }
         else if (number == _calls.pwrite64)
         {
-            Finish(in call, process, file, traced is null ? file.Pwrite(a, (nuint)b, offset, memory) : traced.Pwrite(descriptor, (nint)a, (nuint)b, offset));
+            Finish(in call, process, file,
+                traced is null ? file.Pwrite(a, (nuint)b, offset, memory) : traced.Pwrite(descriptor, (nint)a, (nuint)b, offset));
         }
         else if (number == _calls.read)
         {
@@ -119,19 +121,23 @@ internal sealed unsafe partial class ForeignSupervisor
         return done;
     }
 
-    // The host's mmap can be let through, but not be told to map another descriptor. So the program's number becomes the memory file's for as long as that takes.
+    // The host's mmap can be let through, but not be told to map another descriptor. So the program's number becomes the memory file's for as long as
+    // that takes.
     private void Map(in SeccompCall call, ForeignProcess process, SimulatedFile file, int descriptor)
     {
-        var rc = file.MapSource((nuint)call.Arguments[1], (int)call.Arguments[2], (int)call.Arguments[3], (long)call.Arguments[5] & ~SeccompFilter.RegionBias, out var memory);
+        var rc = file.MapSource((nuint)call.Arguments[1], (int)call.Arguments[2], (int)call.Arguments[3],
+            (long)call.Arguments[5] & ~SeccompFilter.RegionBias, out var memory);
         if (rc == 0)
         {
             _numbers.Forget((uint)descriptor, (uint)descriptor);
-            rc = _mappings.Lend(_listener, call.Id, process, descriptor, file.ForMapping((long)call.Arguments[5] & ~SeccompFilter.RegionBias), memory);
+            rc = _mappings.Lend(_listener, call.Id, process, descriptor,
+                file.ForMapping((long)call.Arguments[5] & ~SeccompFilter.RegionBias), memory);
         }
 
         if (Trace?.Of(process, file, rc) is { } traced)
         {
-            _ = traced.Mmap((nint)call.Arguments[0], (nuint)call.Arguments[1], (int)call.Arguments[2], (int)call.Arguments[3], descriptor, (long)call.Arguments[5]);
+            _ = traced.Mmap((nint)call.Arguments[0], (nuint)call.Arguments[1], (int)call.Arguments[2], (int)call.Arguments[3], descriptor,
+                (long)call.Arguments[5]);
         }
 
         file.Put();

@@ -7,7 +7,9 @@ using Libc = IommuFd.Native.Libc;
 
 namespace IommuFd.HwSim.Foreign;
 
-/// <summary>open(2) and its kin: the host resolves the path in the program's own directory tree; when it ends in the machine's files, the machine opens it.</summary>
+/// <summary>
+/// open(2) and its kin: the host resolves the path in the program's own directory tree; when it ends in the machine's files, the machine opens it.
+/// </summary>
 internal sealed unsafe partial class ForeignSupervisor
 {
     private const int MaximumPath = 4096;
@@ -18,7 +20,8 @@ internal sealed unsafe partial class ForeignSupervisor
     private void Open(in SeccompCall call, ForeignProcess process, int directory, ulong pathAddress, int flags)
     {
         var path = stackalloc byte[MaximumPath * 2];
-        if ((flags & Libc.O_PATH) != 0 || !Absolute(process, call.Thread, directory, pathAddress, path) || Resolve(process, path, flags) is not { } resolved)
+        if ((flags & Libc.O_PATH) != 0 || !Absolute(process, call.Thread, directory, pathAddress, path)
+            || Resolve(process, path, flags) is not { } resolved)
         {
             _listener.Continue(call.Id);
             return;
@@ -188,7 +191,8 @@ internal sealed unsafe partial class ForeignSupervisor
 
         // A link that is not to be followed is the host's to refuse.
         var status = default(Libc.StatxBuffer);
-        var isMachine = Libc.Statx(found, "", Libc.AT_EMPTY_PATH, 0x101, &status) == 0 && status.FileSystem == _view.FileSystem && (status.Mode & 0xf000) != 0xa000;
+        var isMachine = Libc.Statx(found, "", Libc.AT_EMPTY_PATH, 0x101, &status) == 0 && status.FileSystem == _view.FileSystem
+            && (status.Mode & 0xf000) != 0xa000;
         var result = isMachine ? MachineView.PathOf(found) : null;
         _ = Libc.Close(found);
         return result;

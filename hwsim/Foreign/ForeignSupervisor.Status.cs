@@ -4,7 +4,9 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Foreign;
 
-/// <summary>fstat(2) and its kin on a file of the machine: a device node is a character device with its number, an attribute a regular file.</summary>
+/// <summary>
+/// fstat(2) and its kin on a file of the machine: a device node is a character device with its number, an attribute a regular file.
+/// </summary>
 internal sealed unsafe partial class ForeignSupervisor
 {
     private const uint S_IFREG = 0x8000, S_IFCHR = 0x2000;
@@ -42,7 +44,8 @@ internal sealed unsafe partial class ForeignSupervisor
         }
         else
         {
-            (target, size) = (call.Arguments[isFstat ? 1 : 2], StatSize - (nuint)(RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 0 : 16));
+            (target, size) = (call.Arguments[isFstat ? 1 : 2],
+                StatSize - (nuint)(RuntimeInformation.ProcessArchitecture == Architecture.X64 ? 0 : 16));
             *(ulong*)buffer = 5;
             if (RuntimeInformation.ProcessArchitecture == Architecture.X64)
             {

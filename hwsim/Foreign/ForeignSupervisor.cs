@@ -6,10 +6,13 @@ using Libc = IommuFd.Native.Libc;
 
 namespace IommuFd.HwSim.Foreign;
 
-/// <summary>Serves the system calls of programs that run under <see cref="SeccompFilter"/>: those on the simulated machine's files here, the others by the host.</summary>
+/// <summary>
+/// Serves the system calls of programs that run under <see cref="SeccompFilter"/>: those on the simulated machine's files here, the others by the
+/// host.
+/// </summary>
 /// <remarks>
-/// Each call is served by one of a few threads, so that one that waits (unbinding a driver from a device that is in use) does not hold up the others. Does not
-/// model: io_uring on descriptors of the machine, reads and writes with vectors, and calls in a 32-bit program.
+/// Each call is served by one of a few threads, so that one that waits (unbinding a driver from a device that is in use) does not hold up the others.
+/// Does not model: io_uring on descriptors of the machine, reads and writes with vectors, and calls in a 32-bit program.
 /// </remarks>
 internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposable
 {
@@ -136,7 +139,8 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
 
     // A store of an attribute can wait for a driver; memory is mapped page by page.
     private bool CanTakeLong(in SeccompCall call) => call.Number == _calls.ioctl
-        ? (uint)call.Arguments[1] is Iommufd.IOMMU_IOAS_MAP or Iommufd.IOMMU_IOAS_MAP_FILE or Iommufd.IOMMU_IOAS_UNMAP or Vfio.VFIO_IOMMU_MAP_DMA or Vfio.VFIO_IOMMU_UNMAP_DMA
+        ? (uint)call.Arguments[1] is Iommufd.IOMMU_IOAS_MAP or Iommufd.IOMMU_IOAS_MAP_FILE or Iommufd.IOMMU_IOAS_UNMAP or Vfio.VFIO_IOMMU_MAP_DMA
+            or Vfio.VFIO_IOMMU_UNMAP_DMA
         : call.Number == _calls.write || call.Number == _calls.pwrite64 || call.Number == _calls.writev || call.Number == _calls.pwritev;
 
     private void Serve(in SeccompCall call)
@@ -247,7 +251,9 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         process.Memory.BeginCall(argument);
         try
         {
-            result = Calls(process, file) is { } traced ? traced.Ioctl((int)call.Arguments[0], request, (nint)argument) : file.Ioctl(request, argument, process.Memory);
+            result = Calls(process, file) is { } traced
+                ? traced.Ioctl((int)call.Arguments[0], request, (nint)argument)
+                : file.Ioctl(request, argument, process.Memory);
             if (request == Vfio.VFIO_DEVICE_GET_REGION_INFO && result >= 0)
             {
                 BiasRegion(process, argument);
@@ -266,7 +272,8 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
     private TracingKernel? Calls(ForeignProcess process, SimulatedFile file) => Trace?.Of(process, file);
 
     private SimulatedFile? FileOf(in SeccompCall call, ForeignProcess process, int descriptor) =>
-        _descriptors.Get(process, descriptor) ?? (_mappings.GiveBack(_listener, call.Id, process, descriptor) ? _descriptors.GetInstalled(process, descriptor) : null);
+        _descriptors.Get(process, descriptor)
+            ?? (_mappings.GiveBack(_listener, call.Id, process, descriptor) ? _descriptors.GetInstalled(process, descriptor) : null);
 
     // struct vfio_region_info: the offset is its last field.
     private static void BiasRegion(ForeignProcess process, ulong argument)
@@ -274,7 +281,8 @@ internal sealed unsafe partial class ForeignSupervisor : IRemoteMemory, IDisposa
         const uint Offset = 24, Size = 32;
         uint size = 0;
         long offset = 0;
-        if (process.Memory.CopyFrom(argument, &size, sizeof(uint)) == 0 && size >= Size && process.Memory.CopyFrom(argument + Offset, &offset, sizeof(long)) == 0)
+        if (process.Memory.CopyFrom(argument, &size, sizeof(uint)) == 0 && size >= Size
+            && process.Memory.CopyFrom(argument + Offset, &offset, sizeof(long)) == 0)
         {
             offset |= SeccompFilter.RegionBias;
             _ = process.Memory.CopyTo(argument + Offset, &offset, sizeof(long));

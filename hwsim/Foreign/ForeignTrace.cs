@@ -4,7 +4,10 @@ using IommuFd.Native;
 
 namespace IommuFd.HwSim.Foreign;
 
-/// <summary>A trace of programs' calls on the machine's files, in the form of <see cref="TracingHost"/>: lines for people, or JSON lines for <c>vfio trace</c>.</summary>
+/// <summary>
+/// A trace of programs' calls on the machine's files, in the form of <see cref="TracingHost"/>: lines for people, or JSON lines for <c>vfio
+/// trace</c>.
+/// </summary>
 internal sealed class ForeignTrace(TextWriter? text, Stream? record) : IDisposable
 {
     private readonly Tracer _tracer = new(text, record);
@@ -46,7 +49,8 @@ internal sealed class ForeignTrace(TextWriter? text, Stream? record) : IDisposab
         return calls;
     }
 
-    // The system calls of one process as a kernel: the file is the one that the present thread serves. What programs do without this simulator is -ENOSYS.
+    // The system calls of one process as a kernel: the file is the one that the present thread serves. What programs do without this simulator is
+    // -ENOSYS.
     private sealed unsafe class Calls : IKernel
     {
         private readonly ForeignTrace _trace;

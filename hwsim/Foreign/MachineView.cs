@@ -7,13 +7,13 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Foreign;
 
 /// <summary>
-/// The directory tree that programs see in place of /sys and /dev: directories, links and names of the simulated machine, with the host's own entries between
-/// them. It is a tmpfs in the programs' mount namespace, so stat, readdir, readlink and chdir cost nothing; only open is looked at, and what it opens comes from
-/// the machine, not from here.
+/// The directory tree that programs see in place of /sys and /dev: directories, links and names of the simulated machine, with the host's own entries
+/// between them. It is a tmpfs in the programs' mount namespace, so stat, readdir, readlink and chdir cost nothing; only open is looked at, and what
+/// it opens comes from the machine, not from here.
 /// </summary>
 /// <remarks>
-/// Not modelled: sizes and times of attributes; and, for a program that root does not run, stat(2) of a /dev node by its path, which shows a regular file (fstat(2)
-/// of an open one is right).
+/// Not modelled: sizes and times of attributes; and, for a program that root does not run, stat(2) of a /dev node by its path, which shows a regular
+/// file (fstat(2) of an open one is right).
 /// </remarks>
 internal sealed unsafe class MachineView
 {
@@ -22,7 +22,8 @@ internal sealed unsafe class MachineView
     // Here the machine's entries stand beside the host's; every other directory of the machine is the machine's alone.
     private static readonly HashSet<string> s_shared = new(StringComparer.Ordinal)
     {
-        "/", "/sys", "/sys/bus", "/sys/class", "/sys/devices", "/sys/devices/virtual", "/sys/kernel", "/sys/kernel/debug", "/sys/module", "/sys/firmware", "/dev", "/proc",
+        "/", "/sys", "/sys/bus", "/sys/class", "/sys/devices", "/sys/devices/virtual", "/sys/kernel", "/sys/kernel/debug", "/sys/module",
+        "/sys/firmware", "/dev", "/proc",
         "/proc/sys", "/proc/sys/vm", "/proc/sys/kernel",
     };
 
@@ -146,7 +147,10 @@ internal sealed unsafe class MachineView
             }
             else if (_machine.Files.Status(path, out var status) >= 0)
             {
-                var kind = status.Kind switch { PathKind.Directory => NodeKind.Directory, PathKind.CharacterDevice => NodeKind.Device, _ => NodeKind.File };
+                var kind = status.Kind switch 
+                {
+                    PathKind.Directory => NodeKind.Directory, PathKind.CharacterDevice => NodeKind.Device, _ => NodeKind.File,
+                };
                 into[path] = new Node(kind, "", status.Mode & AllPermissions, status.Device);
                 if (kind == NodeKind.Directory)
                 {
@@ -186,7 +190,8 @@ internal sealed unsafe class MachineView
         }
     }
 
-    // The host's entries of a shared directory that the machine has none of. A PCI host bridge of the host is not shown: its devices are the machine's.
+    // The host's entries of a shared directory that the machine has none of. A PCI host bridge of the host is not shown: its devices are the
+    // machine's.
     private void AddHost(string directory, StringBuilder commands)
     {
         DirectoryInfo host = new(directory);

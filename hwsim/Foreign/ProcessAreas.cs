@@ -42,7 +42,8 @@ internal sealed unsafe class ProcessAreas(int process) : IDisposable
             _maps = Libc.Open($"/proc/{process}/maps", Libc.O_RDONLY | Libc.O_CLOEXEC, 0);
         }
 
-        // struct procmap_query (linux/fs.h), 104 bytes: size, query_flags, query_addr; vma_start, vma_end, vma_flags, vma_page_size, vma_offset, inode, dev_major, dev_minor; names.
+        // struct procmap_query (linux/fs.h), 104 bytes: size, query_flags, query_addr; vma_start, vma_end, vma_flags, vma_page_size, vma_offset,
+        // inode, dev_major, dev_minor; names.
         var query = stackalloc ulong[13];
         new Span<ulong>(query, 13).Clear();
         query[0] = 104;
@@ -79,7 +80,8 @@ internal sealed unsafe class ProcessAreas(int process) : IDisposable
                 if (Hex(words[1]) > address)
                 {
                     var start = Hex(words[0]);
-                    var flags = (words[2][0] == 'r' ? 1u : 0) | (words[2][1] == 'w' ? 2u : 0) | (words[2][2] == 'x' ? 4u : 0) | (words[2][3] == 's' ? 8u : 0);
+                    var flags = (words[2][0] == 'r' ? 1u : 0) | (words[2][1] == 'w' ? 2u : 0) | (words[2][2] == 'x' ? 4u : 0)
+                        | (words[2][3] == 's' ? 8u : 0);
                     var inode = ulong.Parse(words[6].Split(' ')[0], CultureInfo.InvariantCulture);
                     area = new Area(start, Hex(words[1]), Hex(words[3]), (Hex(words[4]) << 32) | Hex(words[5]), inode, flags);
                     return start <= address;

@@ -8,9 +8,9 @@ namespace IommuFd.HwSim.Foreign;
 /// </summary>
 /// <remarks>
 /// Looked at: every open, because only its path tells; every ioctl of VFIO's and iommufd's type <c>';'</c>, whatever the descriptor; calls on a
-/// descriptor in the reserved range; pread, pwrite and mmap at an offset from <see cref="RegionBias"/> on; a short write to descriptor 1, because a shell's
-/// redirection moves a sysfs attribute there; and what ends numbers of the range (close, close_range, dup2, dup3, and execve for close-on-exec), which the host
-/// then does.
+/// descriptor in the reserved range; pread, pwrite and mmap at an offset from <see cref="RegionBias"/> on; a short write to descriptor 1, because a
+/// shell's redirection moves a sysfs attribute there; and what ends numbers of the range (close, close_range, dup2, dup3, and execve for
+/// close-on-exec), which the host then does.
 /// </remarks>
 internal static class SeccompFilter
 {
@@ -25,7 +25,8 @@ internal static class SeccompFilter
 
     private const uint IoctlType = ';';
 
-    private const ushort LoadWord = 0x20, JumpEqual = 0x15, JumpGreaterOrEqual = 0x35, JumpSet = 0x45, And = 0x54, Return = 0x06; // linux/bpf_common.h
+    // linux/bpf_common.h
+    private const ushort LoadWord = 0x20, JumpEqual = 0x15, JumpGreaterOrEqual = 0x35, JumpSet = 0x45, And = 0x54, Return = 0x06;
     private const uint Allow = 0x7fff0000, Notify = 0x7fc00000; // SECCOMP_RET_*
     private const uint NumberOffset = 0, ArchitectureOffset = 4;
 
@@ -87,7 +88,8 @@ internal static class SeccompFilter
         Block(calls.mmap,
         [
             new(LoadWord, 0, 0, Low(3)), new(JumpSet, (byte)(reserved.Length + 3), 0, Native.Libc.MAP_ANONYMOUS),
-            .. new Instruction[] { new(LoadWord, 0, 0, Low(4)), new(JumpGreaterOrEqual, 0, 2, (uint)firstDescriptor), new(JumpGreaterOrEqual, 1, 0, (uint)endDescriptor), notify },
+            .. new Instruction[] { new(LoadWord, 0, 0, Low(4)), new(JumpGreaterOrEqual, 0, 2, (uint)firstDescriptor),
+                new(JumpGreaterOrEqual, 1, 0, (uint)endDescriptor), notify },
             new(LoadWord, 0, 0, High(5)), new(JumpSet, 0, 1, (uint)(RegionBias >> 32)), notify,
         ]);
         Block(calls.pread64, region(3));

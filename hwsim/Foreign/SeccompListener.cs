@@ -34,7 +34,8 @@ internal unsafe struct SeccompCall
 /// <param name="descriptor">The listener's descriptor; this object owns it.</param>
 internal sealed unsafe class SeccompListener(int descriptor) : IDisposable
 {
-    private const uint NOTIF_RECV = 0xc0502100, NOTIF_SEND = 0xc0182101, NOTIF_ID_VALID = 0x40082102, NOTIF_ADDFD = 0x40182103, NOTIF_SET_FLAGS = 0x40082104;
+    private const uint NOTIF_RECV = 0xc0502100, NOTIF_SEND = 0xc0182101, NOTIF_ID_VALID = 0x40082102, NOTIF_ADDFD = 0x40182103,
+        NOTIF_SET_FLAGS = 0x40082104;
     private const uint FLAG_CONTINUE = 1, ADDFD_FLAG_SETFD = 1, ADDFD_FLAG_SEND = 2;
     private const int FD_SYNC_WAKE_UP = 1;
 
@@ -47,8 +48,8 @@ internal sealed unsafe class SeccompListener(int descriptor) : IDisposable
     public void TakeTurns() => _ = Libc.Ioctl(_descriptor, NOTIF_SET_FLAGS, FD_SYNC_WAKE_UP);
 
     /// <summary>
-    /// Waits for a call and has the kernel write it at <paramref name="call"/>. 0, -ENOENT when the caller died meanwhile, -EINTR, or the error that ends
-    /// serving.
+    /// Waits for a call and has the kernel write it at <paramref name="call"/>. 0, -ENOENT when the caller died meanwhile, -EINTR, or the error that
+    /// ends serving.
     /// </summary>
     public int Receive(SeccompCall* call)
     {

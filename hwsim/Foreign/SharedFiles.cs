@@ -4,15 +4,15 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Foreign;
 
 /// <summary>
-/// Memory files (memfd, shared anonymous memory, hugetlbfs) whose pages programs have pinned. A page is named by its file and offset, so that it is one page under
-/// whatever address, in whatever process, and it outlives its processes.
+/// Memory files (memfd, shared anonymous memory, hugetlbfs) whose pages programs have pinned. A page is named by its file and offset, so that it is
+/// one page under whatever address, in whatever process, and it outlives its processes.
 /// </summary>
 /// <remarks>
-/// Two files are reached: those that a program hands in by descriptor, and, with CAP_CHECKPOINT_RESTORE, those that it has mapped; without the capability a mapped
-/// file is treated as memory of its process.
+/// Two files are reached: those that a program hands in by descriptor, and, with CAP_CHECKPOINT_RESTORE, those that it has mapped; without the
+/// capability a mapped file is treated as memory of its process.
 /// </remarks>
-// SAFETY (whole class): the mappings here are touched only by process_vm_readv and process_vm_writev on this very process, which answer EFAULT where a program
-// truncated its file and an access would kill.
+// SAFETY (whole class): the mappings here are touched only by process_vm_readv and process_vm_writev on this very process, which answer EFAULT where
+// a program truncated its file and an access would kill.
 internal sealed unsafe class SharedFiles : IDisposable
 {
     private const int MostFiles = 0x3fff;

@@ -2,7 +2,10 @@ using System.Runtime.InteropServices;
 
 namespace IommuFd.HwSim.Foreign;
 
-/// <summary>Numbers of the system calls that are intercepted: x86-64 has its own, arm64 and the others asm-generic's (linux/unistd.h). -1: does not exist there.</summary>
+/// <summary>
+/// Numbers of the system calls that are intercepted: x86-64 has its own, arm64 and the others asm-generic's (linux/unistd.h). -1: does not exist
+/// there.
+/// </summary>
 internal sealed record SystemCalls
 {
     /// <summary>The value of seccomp_data.arch for calls of this process's own kind (linux/audit.h).</summary>
@@ -51,7 +54,8 @@ internal sealed record SystemCalls
     {
         Architecture = 0xC000003E,
         read = 0, write = 1, open = 2, fstat = 5, lseek = 8, mmap = 9, ioctl = 16, pread64 = 17, pwrite64 = 18, readv = 19, writev = 20,
-        close = 3, dup = 32, dup2 = 33, dup3 = 292, execve = 59, execveat = 322, fcntl = 72, ftruncate = 77, creat = 85, openat = 257, newfstatat = 262, preadv = 295, pwritev = 296, statx = 332,
+        close = 3, dup = 32, dup2 = 33, dup3 = 292, execve = 59, execveat = 322, fcntl = 72, ftruncate = 77, creat = 85, openat = 257,
+        newfstatat = 262, preadv = 295, pwritev = 296, statx = 332,
     };
 
     /// <summary>arm64.</summary>
@@ -59,6 +63,7 @@ internal sealed record SystemCalls
     {
         Architecture = 0xC00000B7,
         read = 63, write = 64, open = -1, fstat = 80, lseek = 62, mmap = 222, ioctl = 29, pread64 = 67, pwrite64 = 68, readv = 65, writev = 66,
-        close = 57, dup = 23, dup2 = -1, dup3 = 24, execve = 221, execveat = 281, fcntl = 25, ftruncate = 46, creat = -1, openat = 56, newfstatat = 79, preadv = 69, pwritev = 70, statx = 291,
+        close = 57, dup = 23, dup2 = -1, dup3 = 24, execve = 221, execveat = 281, fcntl = 25, ftruncate = 46, creat = -1, openat = 56,
+        newfstatat = 79, preadv = 69, pwritev = 70, statx = 291,
     };
 }

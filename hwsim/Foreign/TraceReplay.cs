@@ -6,12 +6,12 @@ using Libc = IommuFd.Native.Libc;
 namespace IommuFd.HwSim.Foreign;
 
 /// <summary>
-/// Makes the calls of a record once more, on a fresh machine, so that what a record shows can be compared with what the machine does. The record is that
-/// of <see cref="TracingHost"/> or of <c>vfio sim run --trace FILE.jsonl</c>.
+/// Makes the calls of a record once more, on a fresh machine, so that what a record shows can be compared with what the machine does. The record is
+/// that of <see cref="TracingHost"/> or of <c>vfio sim run --trace FILE.jsonl</c>.
 /// </summary>
 /// <remarks>
-/// Memory, eventfds and descriptors are new ones in the places of the recorded ones; data behind pointers is zero. Not repeated: calls that are no business of the
-/// machine (poll, epoll, sockets), and IOAS_MAP_FILE, whose file is not in the record.
+/// Memory, eventfds and descriptors are new ones in the places of the recorded ones; data behind pointers is zero. Not repeated: calls that are no
+/// business of the machine (poll, epoll, sockets), and IOAS_MAP_FILE, whose file is not in the record.
 /// </remarks>
 public sealed unsafe class TraceReplay : IDisposable
 {
@@ -37,7 +37,8 @@ public sealed unsafe class TraceReplay : IDisposable
     /// <returns>False when it cannot be repeated; then nothing was called.</returns>
     public bool Repeat(JsonElement call)
     {
-        if (!call.TryGetProperty("call", out var name) || !call.TryGetProperty("in", out var input) || !call.TryGetProperty("result", out var recorded))
+        if (!call.TryGetProperty("call", out var name) || !call.TryGetProperty("in", out var input)
+            || !call.TryGetProperty("result", out var recorded))
         {
             return false;
         }
@@ -92,7 +93,9 @@ public sealed unsafe class TraceReplay : IDisposable
 
         if (command.Passing != IoctlPassing.Pointer)
         {
-            var value = input.TryGetProperty("argument", out var argument) && argument.ValueKind == JsonValueKind.Number ? (nint)argument.GetInt64() : 0;
+            var value = input.TryGetProperty("argument", out var argument) && argument.ValueKind == JsonValueKind.Number
+                ? (nint)argument.GetInt64()
+                : 0;
             Learn(_host.Kernel.Ioctl(Descriptor(input), command.Request, value), recorded, command.Name == "VFIO_GROUP_GET_DEVICE_FD");
             return true;
         }
@@ -143,7 +146,8 @@ public sealed unsafe class TraceReplay : IDisposable
             {
                 "user_va" or "vaddr" => Memory(field.Value.GetUInt64(), Number(input, input.TryGetProperty("length", out _) ? "length" : "size")),
                 "iommufd" or "kvm_fd" => _descriptors.GetValueOrDefault(field.Value.GetInt32(), -1),
-                _ when field.Name.EndsWith("_uptr", StringComparison.Ordinal) || field.Name is "allowed_iovas" or "data" => field.Value.GetUInt64() == 0 ? 0 : _scratch,
+                _ when field.Name.EndsWith("_uptr", StringComparison.Ordinal)
+                    || field.Name is "allowed_iovas" or "data" => field.Value.GetUInt64() == 0 ? 0 : _scratch,
                 _ => null,
             };
             if (value is { } replaced)
@@ -177,7 +181,8 @@ public sealed unsafe class TraceReplay : IDisposable
         if (!_memory.TryGetValue(page, out var address))
         {
             // Alignment decides what the kernel chooses: the same within 2 MiB.
-            address = _machine.Mmap(0, (nuint)(length + (2 * HugePage) + 4096), Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE, -1, 0);
+            address = _machine.Mmap(0, (nuint)(length + (2 * HugePage) + 4096), Libc.PROT_READ | Libc.PROT_WRITE,
+                Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE, -1, 0);
             address = address < 0 ? 0 : (nint)((((ulong)address + HugePage - 1) & ~(HugePage - 1)) + (page % HugePage));
             _memory[page] = address;
         }
@@ -229,7 +234,8 @@ public sealed unsafe class TraceReplay : IDisposable
 
     private static string Text(JsonElement input, string name) => input.TryGetProperty(name, out var value) ? value.ToString() : "";
 
-    private static ulong Number(JsonElement input, string name) => input.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number ? value.GetUInt64() : 0;
+    private static ulong Number(JsonElement input, string name) =>
+        input.TryGetProperty(name, out var value) && value.ValueKind == JsonValueKind.Number ? value.GetUInt64() : 0;
 
     private static int Flags(string text) => ulong.TryParse(text, CultureInfo.InvariantCulture, out var number) ? (int)number
         : (text.Contains("O_RDWR", StringComparison.Ordinal) ? Libc.O_RDWR : text.Contains("O_WRONLY", StringComparison.Ordinal) ? Libc.O_WRONLY : 0)

@@ -3,7 +3,8 @@ using System.Runtime.InteropServices;
 namespace IommuFd.HwSim;
 
 /// <summary>Bytes that become physical memory at an address: a memory dump, or pieces of one.</summary>
-// SAFETY: the bytes are copied into native memory of the same length, which lives until Dispose; PhysicalMemory checks every range against that length.
+// SAFETY: the bytes are copied into native memory of the same length, which lives until Dispose; PhysicalMemory checks every range against that
+// length.
 public sealed unsafe class MemoryImage : IDisposable
 {
     private readonly List<nint> _blocks = [];

@@ -8,7 +8,8 @@ public sealed unsafe partial class PhysicalMemory
 {
     private const int MaxOrder = 9;
 
-    // Offsets of free blocks of 4 KiB << order, the last one freed on top. They are not kept in the blocks: finding the next one would wait for a block's cache miss.
+    // Offsets of free blocks of 4 KiB << order, the last one freed on top. They are not kept in the blocks: finding the next one would wait for a
+    // block's cache miss.
     private readonly FreeBlocks[] _free = new FreeBlocks[MaxOrder + 1];
     private ulong _arenaTop;
 
@@ -35,7 +36,9 @@ public sealed unsafe partial class PhysicalMemory
             return Take(order, zero);
     }
 
-    /// <summary>Allocates pages of 4 KiB whose content is undefined, several at once: a lock waits until everything that was stored before is in the caches.</summary>
+    /// <summary>
+    /// Allocates pages of 4 KiB whose content is undefined, several at once: a lock waits until everything that was stored before is in the caches.
+    /// </summary>
     /// <param name="addresses">Out: their physical addresses, as single calls would give them.</param>
     /// <returns>How many there are; less than wanted when the arena is full, or an allocation was made to fail.</returns>
     internal int Allocate(Span<ulong> addresses)

@@ -11,7 +11,8 @@ public sealed unsafe partial class PhysicalMemory
     private readonly ScatteredFrames _scattered = new();
 
     /// <summary>
-    /// Makes user memory part of physical memory, as pinning it does. A page that is pinned twice has one physical address and must be unpinned twice.
+    /// Makes user memory part of physical memory, as pinning it does. A page that is pinned twice has one physical address and must be unpinned
+    /// twice.
     /// </summary>
     /// <param name="host">Page-aligned host address; the caller vouches that the memory stays mapped while it is pinned.</param>
     /// <param name="length">Bytes, a multiple of 4096.</param>

@@ -5,15 +5,17 @@ using IommuFd.Native;
 namespace IommuFd.HwSim;
 
 /// <summary>
-/// The physical address space of a simulated machine: an arena for table pages, user memory that was pinned, and RAM that was attached at a fixed address.
+/// The physical address space of a simulated machine: an arena for table pages, user memory that was pinned, and RAM that was attached at a fixed
+/// address.
 /// Everything is host memory behind a pointer; an address where nothing is, is refused and never a crash.
 /// </summary>
 /// <remarks>
 /// Does not model: memory types and caches, ECC, NUMA nodes, holes for MMIO (of a device's BARs only memory that was exported as a dma-buf is there).
 /// Reading and writing may run on any number of threads; allocating, pinning and attaching take a lock.
 /// </remarks>
-// SAFETY (whole class): a pointer leaves this class only for a range that was checked to lie inside the arena, inside pinned pages or inside an attached
-// range. The arena lives as long as this object. Pinned and attached memory belongs to whoever pinned it: the pin is the promise that it stays mapped.
+// SAFETY (whole class): a pointer leaves this class only for a range that was checked to lie inside the arena, inside pinned pages or inside an
+// attached range. The arena lives as long as this object. Pinned and attached memory belongs to whoever pinned it: the pin is the promise that it
+// stays mapped.
 public sealed unsafe partial class PhysicalMemory : IDisposable
 {
     /// <summary>Bytes in a frame.</summary>
@@ -48,7 +50,8 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
         var mapping = Libc.Mmap(0, _arenaMappingLength, Libc.PROT_READ | Libc.PROT_WRITE,
             Libc.MAP_PRIVATE | Libc.MAP_ANONYMOUS | Libc.MAP_NORESERVE, -1, 0);
         if (mapping == -1)
-            throw new InvalidOperationException($"The host has no {Options.ArenaSize >> 20} MiB of address space for the arena; choose a smaller ArenaSize.");
+            throw new InvalidOperationException($"The host has no {Options.ArenaSize >> 20} MiB of address space for the arena; choose a"
+                + " smaller ArenaSize.");
         _arenaMapping = (byte*)mapping;
         _arena = (byte*)(((nuint)mapping + (nuint)huge - 1) & ~(nuint)(huge - 1));
         _arenaBase = Options.ArenaBase;
@@ -61,7 +64,9 @@ public sealed unsafe partial class PhysicalMemory : IDisposable
     /// <summary>The placement this memory was made with.</summary>
     public PhysicalMemoryOptions Options { get; }
 
-    /// <summary>The host pointer behind a physical range, or null when any byte of it is not memory or its bytes are not contiguous in the host.</summary>
+    /// <summary>
+    /// The host pointer behind a physical range, or null when any byte of it is not memory or its bytes are not contiguous in the host.
+    /// </summary>
     /// <param name="address">Physical address.</param>
     /// <param name="length">Bytes, at least 1.</param>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]

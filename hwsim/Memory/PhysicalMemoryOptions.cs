@@ -24,6 +24,8 @@ public sealed record PhysicalMemoryOptions
     /// <summary>Chooses the order of frames in scattered mode.</summary>
     public ulong Seed { get; init; }
 
-    /// <summary>Ask the host for huge pages under the arena: first touch of tables is about twice as fast, and memory use is rounded up to 2 MiB.</summary>
+    /// <summary>
+    /// Ask the host for huge pages under the arena: first touch of tables is about twice as fast, and memory use is rounded up to 2 MiB.
+    /// </summary>
     public bool HugeArena { get; init; }
 }

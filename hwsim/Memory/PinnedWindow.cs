@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace IommuFd.HwSim;
 
 /// <summary>
-/// One GiB of host address space and how often each of its pages is pinned. A pin that covers the whole window, or a whole 2 MiB block of it, is counted once
-/// for all of its pages, so that pinning 256 GiB costs 256 additions and no memory per page.
+/// One GiB of host address space and how often each of its pages is pinned. A pin that covers the whole window, or a whole 2 MiB block of it, is
+/// counted once for all of its pages, so that pinning 256 GiB costs 256 additions and no memory per page.
 /// </summary>
 internal sealed class PinnedWindow(nint host)
 {
@@ -62,7 +62,9 @@ internal sealed class PinnedWindow(nint host)
         }
     }
 
-    /// <summary>Undoes one pin of pages [first, first + count), which <see cref="Covers"/> was true for; the pieces need not be those that were pinned.</summary>
+    /// <summary>
+    /// Undoes one pin of pages [first, first + count), which <see cref="Covers"/> was true for; the pieces need not be those that were pinned.
+    /// </summary>
     internal void Unpin(int first, int count)
     {
         if (_whole > 0)

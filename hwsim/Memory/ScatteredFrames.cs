@@ -1,6 +1,8 @@
 namespace IommuFd.HwSim;
 
-/// <summary>Scattered mode: every pinned page has a 4 KiB frame of its own, drawn in an order that puts no two successive pages side by side.</summary>
+/// <summary>
+/// Scattered mode: every pinned page has a 4 KiB frame of its own, drawn in an order that puts no two successive pages side by side.
+/// </summary>
 internal sealed unsafe class ScatteredFrames
 {
     private const ulong PageSize = PhysicalMemory.PageSize;

@@ -33,7 +33,9 @@ public interface IPageTableFormat
     /// <param name="level">Level, 0 = smallest pages.</param>
     static abstract int ItemSizeLg2(in PageTableGeometry geometry, int level);
 
-    /// <summary>Page sizes that leaves at this level can have, bit n for 2^n bytes; before <see cref="PageTableGeometry.PageSizes"/> is applied.</summary>
+    /// <summary>
+    /// Page sizes that leaves at this level can have, bit n for 2^n bytes; before <see cref="PageTableGeometry.PageSizes"/> is applied.
+    /// </summary>
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="level">Level.</param>
     static abstract ulong LeafSizes(in PageTableGeometry geometry, int level);
@@ -44,7 +46,9 @@ public interface IPageTableFormat
     /// <param name="entry">The entry.</param>
     static abstract EntryKind KindOf(in PageTableGeometry geometry, int level, ulong entry);
 
-    /// <summary>The bits of the entry that are set although the data book reserves them here. An address that is too wide or misaligned is not among them.</summary>
+    /// <summary>
+    /// The bits of the entry that are set although the data book reserves them here. An address that is too wide or misaligned is not among them.
+    /// </summary>
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="level">Level of the table that holds the entry.</param>
     /// <param name="entry">An entry of kind <see cref="EntryKind.Table"/> or <see cref="EntryKind.Leaf"/>.</param>
@@ -60,8 +64,9 @@ public interface IPageTableFormat
     static abstract ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask);
 
     /// <summary>
-    /// What almost every page of the smallest size looks like that allows an access without privilege: (entry and mask) equals the returned value when it is a leaf of
-    /// one entry, reserves nothing, and its address is not too wide. A leaf that does not match can still be valid; it is then looked at field by field.
+    /// What almost every page of the smallest size looks like that allows an access without privilege: (entry and mask) equals the returned value
+    /// when it is a leaf of one entry, reserves nothing, and its address is not too wide. A leaf that does not match can still be valid; it is then
+    /// looked at field by field.
     /// </summary>
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="access">Read, Write, Execute, or several of them.</param>
@@ -84,7 +89,9 @@ public interface IPageTableFormat
     /// <param name="entry">A table entry.</param>
     static abstract PageAttributes TableLimits(in PageTableGeometry geometry, ulong entry);
 
-    /// <summary>log2 of the size of the page that a leaf belongs to, contiguous runs included; -1 when the encoding is not valid at this level.</summary>
+    /// <summary>
+    /// log2 of the size of the page that a leaf belongs to, contiguous runs included; -1 when the encoding is not valid at this level.
+    /// </summary>
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="level">Level of the table that holds the entry.</param>
     /// <param name="entry">A leaf.</param>
@@ -134,7 +141,10 @@ public interface IPageTableFormat
     /// <param name="itemBytes">Bytes that one entry of the level maps.</param>
     static abstract ulong ContiguousStep(ulong itemBytes);
 
-    /// <summary>True when adding <see cref="AddressStep"/> is right between these two addresses; false where the address field is in two parts and they differ in the upper.</summary>
+    /// <summary>
+    /// True when adding <see cref="AddressStep"/> is right between these two addresses; false where the address field is in two parts and they differ
+    /// in the upper.
+    /// </summary>
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="first">First output address.</param>
     /// <param name="last">Last output address.</param>

@@ -1,6 +1,8 @@
 namespace IommuFd.HwSim.PageTables;
 
-/// <summary>Where a walk reads its tables: straight from physical memory, or through a second stage. Implemented by structs so that it costs nothing.</summary>
+/// <summary>
+/// Where a walk reads its tables: straight from physical memory, or through a second stage. Implemented by structs so that it costs nothing.
+/// </summary>
 public unsafe interface ITableReader
 {
     /// <summary>The host pointer to an entry.</summary>

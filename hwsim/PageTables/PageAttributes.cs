@@ -22,7 +22,9 @@ public enum PageAttributes : uint
     /// <summary>The translation is the same in all address spaces (x86 G, RISC-V G, Arm not nG).</summary>
     Global = 16,
 
-    /// <summary>DMA to the page is coherent with the CPU's caches whatever the device says (VT-d SNP, AMD FC, Arm normal write-back memory).</summary>
+    /// <summary>
+    /// DMA to the page is coherent with the CPU's caches whatever the device says (VT-d SNP, AMD FC, Arm normal write-back memory).
+    /// </summary>
     Coherent = 512,
 
     /// <summary>The page was used since the bit was cleared.</summary>

@@ -15,8 +15,8 @@ public interface IDirtySink
 public sealed unsafe partial class PageTable<TFormat>
 {
     /// <summary>
-    /// Finds the pages that hardware has written, and clears their dirty state if asked to. Holes are skipped. After a clear the unit's IOTLB must be invalidated,
-    /// or it goes on writing without telling.
+    /// Finds the pages that hardware has written, and clears their dirty state if asked to. Holes are skipped. After a clear the unit's IOTLB must be
+    /// invalidated, or it goes on writing without telling.
     /// </summary>
     /// <typeparam name="TSink">Who is told.</typeparam>
     /// <param name="address">First input address.</param>

@@ -10,7 +10,8 @@ public sealed unsafe partial class PageTable<TFormat>
     /// <param name="output">First output address, a multiple of the smallest page.</param>
     /// <param name="length">Bytes, a multiple of the smallest page.</param>
     /// <param name="attributes">What the pages allow.</param>
-    /// <returns>0, or -EINVAL (alignment, attributes), -ERANGE (an address too wide), -EADDRINUSE (a page is mapped there), -ENOMEM (arena full). On error nothing has changed.</returns>
+    /// <returns>0, or -EINVAL (alignment, attributes), -ERANGE (an address too wide), -EADDRINUSE (a page is mapped there), -ENOMEM (arena full). On
+    /// error nothing has changed.</returns>
     public int Map(ulong address, ulong output, ulong length, PageAttributes attributes)
     {
         if (!TFormat.TryEncode(_geometry, attributes, out var bits))
@@ -129,8 +130,8 @@ public sealed unsafe partial class PageTable<TFormat>
         }
     }
 
-    // The tables of a long range, one after the other, as far as they are new, alike, filled from end to end and below this one. A walker finds each only when it is full,
-    // so it need not be zeroed. Returns 0, with how many bytes are mapped (none where a table is of another kind), or -ENOMEM.
+    // The tables of a long range, one after the other, as far as they are new, alike, filled from end to end and below this one. A walker finds each
+    // only when it is full, so it need not be zeroed. Returns 0, with how many bytes are mapped (none where a table is of another kind), or -ENOMEM.
     private int FillTables(byte* table, int level, int sizeLg2, ulong address, ulong last, ulong output, ulong bits, out ulong filled)
     {
         filled = 0;
@@ -242,7 +243,9 @@ public sealed unsafe partial class PageTable<TFormat>
         if (!TFormat.IsLinear(_geometry, output, output + (page * (ulong)pages) - 1))
         {
             for (var i = 0; i < pages; i++)
-                FillRun(table, index + (i << perPageLg2), 1 << perPageLg2, TFormat.MakeLeaf(_geometry, level, sizeLg2, output + ((ulong)i * page), bits), perPageLg2 == 0 ? 0 : TFormat.ContiguousStep(page >> perPageLg2));
+                FillRun(table, index + (i << perPageLg2), 1 << perPageLg2,
+                    TFormat.MakeLeaf(_geometry, level, sizeLg2, output + ((ulong)i * page), bits),
+                    perPageLg2 == 0 ? 0 : TFormat.ContiguousStep(page >> perPageLg2));
             return;
         }
 

@@ -4,8 +4,8 @@ namespace IommuFd.HwSim.PageTables;
 public sealed unsafe partial class PageTable<TFormat>
 {
     /// <summary>
-    /// Removes the pages that begin in a range. It stops at the first hole and at a page that begins before the range; a page that ends after the range goes whole,
-    /// so the result can be larger than what was asked for.
+    /// Removes the pages that begin in a range. It stops at the first hole and at a page that begins before the range; a page that ends after the
+    /// range goes whole, so the result can be larger than what was asked for.
     /// </summary>
     /// <param name="address">First input address.</param>
     /// <param name="length">Bytes, at least 1.</param>
@@ -13,7 +13,8 @@ public sealed unsafe partial class PageTable<TFormat>
     public ulong Unmap(ulong address, ulong length)
     {
         var last = address + length - 1;
-        if (length == 0 || last < address || !_geometry.Contains(address) || !_geometry.Contains(last) || (_geometry.Has(PageTableFeatures.SignExtend) && (address ^ last) >> 63 != 0))
+        if (length == 0 || last < address || !_geometry.Contains(address) || !_geometry.Contains(last)
+            || (_geometry.Has(PageTableFeatures.SignExtend) && (address ^ last) >> 63 != 0))
             return 0;
         ulong removed = 0;
         UnmapTable(_root, _geometry.TopLevel, address & _geometry.InputMask, last & _geometry.InputMask, ref removed);

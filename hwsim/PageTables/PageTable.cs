@@ -6,8 +6,9 @@ namespace IommuFd.HwSim.PageTables;
 /// </summary>
 /// <typeparam name="TFormat">The format.</typeparam>
 /// <remarks>
-/// Rules are those of the kernel's generic page tables: mapping over a page is EADDRINUSE and changes nothing; unmapping takes whole pages, a page that begins
-/// inside the range goes even when it ends beyond; a table is freed when an unmap covers all that it could map, and an empty one makes way for a larger page.
+/// Rules are those of the kernel's generic page tables: mapping over a page is EADDRINUSE and changes nothing; unmapping takes whole pages, a page
+/// that begins inside the range goes even when it ends beyond; a table is freed when an unmap covers all that it could map, and an empty one makes
+/// way for a larger page.
 /// </remarks>
 // SAFETY (whole class): tables are allocated from the arena and freed only here; their pointers come from PhysicalMemory for the whole table.
 public sealed unsafe partial class PageTable<TFormat> : IDisposable

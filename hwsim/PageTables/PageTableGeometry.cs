@@ -1,7 +1,12 @@
 namespace IommuFd.HwSim.PageTables;
 
-/// <summary>The configuration of a page table: everything about it that is not in its bytes. Made by the format (for example <c>VtdSecondStage.Geometry(48)</c>).</summary>
-/// <remarks>Level 0 is the level whose entries are all pages of the smallest size; levels count upwards. All sizes are log2 of bytes ("Lg2").</remarks>
+/// <summary>
+/// The configuration of a page table: everything about it that is not in its bytes. Made by the format (for example
+/// <c>VtdSecondStage.Geometry(48)</c>).
+/// </summary>
+/// <remarks>
+/// Level 0 is the level whose entries are all pages of the smallest size; levels count upwards. All sizes are log2 of bytes ("Lg2").
+/// </remarks>
 public readonly record struct PageTableGeometry
 {
     /// <summary>Level of the root table.</summary>

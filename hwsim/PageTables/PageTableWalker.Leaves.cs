@@ -48,7 +48,8 @@ public sealed partial class PageTableWalker<TFormat>
         if (run is { } r)
         {
             output.WriteLine(string.Create(CultureInfo.InvariantCulture,
-                $"0x{r.Address:x16}-0x{r.Address + (pages << r.SizeLg2) - 1:x16} -> 0x{r.Output:x} {pages} x 2^{r.SizeLg2} level {r.Level} {r.Attributes}"));
+                $"0x{r.Address:x16}-0x{r.Address + (pages << r.SizeLg2) - 1:x16} -> 0x{r.Output:x} {pages} x 2^{r.SizeLg2} level {r.Level}"
+                    + $" {r.Attributes}"));
         }
     }
 
@@ -70,7 +71,8 @@ public sealed partial class PageTableWalker<TFormat>
                 if ((uint)next >= (uint)level)
                     continue;
                 var bits = TFormat.ItemSizeLg2(_geometry, next + 1) - TFormat.ItemSizeLg2(_geometry, next);
-                foreach (var leaf in LeavesBelow(TFormat.TableAddress(_geometry, entry), next, at, bits, limits & TFormat.TableLimits(_geometry, entry)))
+                foreach (var leaf in LeavesBelow(TFormat.TableAddress(_geometry, entry), next, at, bits,
+                    limits & TFormat.TableLimits(_geometry, entry)))
                     yield return leaf;
                 continue;
             }

@@ -26,7 +26,8 @@ public static unsafe class TableWalk
         if (!geometry.Contains(address))
             return Stop(out result, WalkFault.AddressTooWide, geometry.TopLevel, 0, 0);
         var index = (address & geometry.InputMask) >> TFormat.ItemSizeLg2(geometry, geometry.TopLevel);
-        return WalkFrom<TFormat, TReader>(geometry, geometry.TopLevel, root + (index << TFormat.EntrySizeLg2), ref reader, address, access, out result);
+        return WalkFrom<TFormat, TReader>(geometry, geometry.TopLevel, root + (index << TFormat.EntrySizeLg2), ref reader,
+            address, access, out result);
     }
 
     /// <summary>Translates an address through tables that another stage maps, quickly where all entries on the way are plain.</summary>
@@ -39,7 +40,8 @@ public static unsafe class TableWalk
     /// <param name="access">What the walk is for.</param>
     /// <param name="result">The outcome; every field is set as far as the walk came.</param>
     /// <returns>True when there is a translation that allows the access.</returns>
-    internal static bool Walk<TFormat, TReader>(WalkPlan plan, ulong root, ref TReader reader, ulong address, WalkAccess access, out WalkResult result)
+    internal static bool Walk<TFormat, TReader>(WalkPlan plan, ulong root, ref TReader reader, ulong address,
+        WalkAccess access, out WalkResult result)
         where TFormat : struct, IPageTableFormat
         where TReader : struct, ITableReader, allows ref struct
     {
@@ -101,7 +103,10 @@ public static unsafe class TableWalk
             || WalkFrom<TFormat>(plan, root, address, access, From(leafLg2, at), out result);
     }
 
-    /// <summary>Translates an address, quickly where all entries on the way are plain. The usual three or four levels of 512 entries are written out: a third less to do.</summary>
+    /// <summary>
+    /// Translates an address, quickly where all entries on the way are plain. The usual three or four levels of 512 entries are written out: a third
+    /// less to do.
+    /// </summary>
     /// <typeparam name="TFormat">The format that the table was made for.</typeparam>
     /// <param name="plan">How the table is walked.</param>
     /// <param name="first">Distance of the root from the start of the arena.</param>
@@ -169,8 +174,8 @@ public static unsafe class TableWalk
         return true;
     }
 
-    // To the entry of the next lower table, or false when this entry is not a plain plan. Tables are counted from the arena: what their addresses have in common
-    // with its own is in the word that is compared, and the rest has 32 bits.
+    // To the entry of the next lower table, or false when this entry is not a plain plan. Tables are counted from the arena: what their addresses
+    // have in common with its own is in the word that is compared, and the rest has 32 bits.
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     private static bool Below<TFormat>(in PageTableGeometry geometry, byte* host, ulong mask, ulong plain, ulong address, int itemLg2, ref ulong at)
         where TFormat : struct, IPageTableFormat
@@ -317,7 +322,8 @@ public static unsafe class TableWalk
         result.EntryAddress = entryAddress;
 
         // All in one test for the usual case: nothing is missing, no rule about privilege, accessed or dirty bits applies.
-        const WalkAccess rules = WalkAccess.Privileged | WalkAccess.FaultOnClearAccessed | WalkAccess.FaultOnClearDirty | WalkAccess.UpdateAccessedDirty;
+        const WalkAccess rules = WalkAccess.Privileged | WalkAccess.FaultOnClearAccessed | WalkAccess.FaultOnClearDirty
+            | WalkAccess.UpdateAccessedDirty;
         if ((((uint)access & ~(uint)attributes & 7) | (uint)(access & rules) | (~(uint)attributes & (uint)PageAttributes.User)) != 0)
         {
             result.Fault = Judge(attributes, access);
@@ -333,7 +339,8 @@ public static unsafe class TableWalk
     {
         if ((access & WalkAccess.FaultOnClearAccessed) != 0 && (attributes & PageAttributes.Accessed) == 0)
             return WalkFault.AccessFlag;
-        // Privilege is judged before permissions, as VT-d's fault reasons are ordered (81h before 82h, 85h, 86h); the other books have one code for both.
+        // Privilege is judged before permissions, as VT-d's fault reasons are ordered (81h before 82h, 85h, 86h); the other books have one code for
+        // both.
         if ((attributes & PageAttributes.User) == 0 ? (access & WalkAccess.Privileged) == 0 && access != WalkAccess.None
             : (access & (WalkAccess.Privileged | WalkAccess.PrivilegedNotUser)) == (WalkAccess.Privileged | WalkAccess.PrivilegedNotUser))
             return WalkFault.Privilege;
@@ -344,7 +351,8 @@ public static unsafe class TableWalk
         return (access & dirtyRule) == dirtyRule && (attributes & PageAttributes.Dirty) == 0 ? WalkFault.AccessFlag : WalkFault.None;
     }
 
-    // Another walker may set its bits at the same moment: then ours are added to those. When software changed the entry, it is no longer ours to mark.
+    // Another walker may set its bits at the same moment: then ours are added to those. When software changed the entry, it is no longer ours to
+    // mark.
     private static bool Update<TFormat, TReader>(byte* p, ulong entryAddress, ulong old, bool dirty, ref TReader reader, ref WalkFault fault)
         where TFormat : struct, IPageTableFormat
         where TReader : struct, ITableReader, allows ref struct

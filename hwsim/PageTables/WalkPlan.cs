@@ -16,8 +16,8 @@ internal enum TablePlace : byte
 }
 
 /// <summary>
-/// Everything that can be worked out before a walk: how plain entries look, and where the host has the arena. Most walks meet plain entries only, and end after one
-/// comparison per level; <see cref="TableWalk"/> makes every other, field by field, with the same outcome.
+/// Everything that can be worked out before a walk: how plain entries look, and where the host has the arena. Most walks meet plain entries only, and
+/// end after one comparison per level; <see cref="TableWalk"/> makes every other, field by field, with the same outcome.
 /// </summary>
 /// <remarks>One object for all tables of a configuration, kept by the memory that they are in.</remarks>
 public sealed class WalkPlan
@@ -65,7 +65,9 @@ public sealed class WalkPlan
     /// <summary>False: every walk is made field by field.</summary>
     internal bool HasPlain { get; private set; }
 
-    /// <summary>True: the root is in the arena, and the table has three or four levels of 512 entries for pages of 4 KiB; the root may have more entries.</summary>
+    /// <summary>
+    /// True: the root is in the arena, and the table has three or four levels of 512 entries for pages of 4 KiB; the root may have more entries.
+    /// </summary>
     internal bool IsUsual { get; private set; }
 
     internal PhysicalMemory Memory { get; }
@@ -127,7 +129,8 @@ public sealed class WalkPlan
     /// <summary>False: the walk must be made field by field from the root.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal bool CanBePlain<TFormat>(ulong address, WalkAccess kind)
-        where TFormat : struct, IPageTableFormat => (uint)kind - 1 < 7 && ((TFormat.HasSignedAddresses ? address + _signBias : address) & _outside) == 0;
+        where TFormat : struct, IPageTableFormat => (uint)kind - 1 < 7
+            && ((TFormat.HasSignedAddresses ? address + _signBias : address) & _outside) == 0;
 
     /// <summary>Distance of the root's entry for an input address from the root.</summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
@@ -151,7 +154,8 @@ public sealed class WalkPlan
         return level;
     }
 
-    // A plain table lies in the arena's block: the address bits above it are compared with the rest. What the format makes of an address tells where they are.
+    // A plain table lies in the arena's block: the address bits above it are compared with the rest. What the format makes of an address tells where
+    // they are.
     private void SetArena<TFormat>()
         where TFormat : struct, IPageTableFormat
     {

@@ -1,6 +1,8 @@
 namespace IommuFd.HwSim.Units;
 
-/// <summary>Where memory writes end that are interrupts: those of devices (remapped by the unit if it does that) and those of the unit itself.</summary>
+/// <summary>
+/// Where memory writes end that are interrupts: those of devices (remapped by the unit if it does that) and those of the unit itself.
+/// </summary>
 public interface IInterruptController
 {
     /// <summary>A message arrived.</summary>

@@ -5,12 +5,13 @@ using System.Runtime.InteropServices;
 namespace IommuFd.HwSim.Units;
 
 /// <summary>
-/// A translation cache with real staleness: an entry stays until it is invalidated or another one takes its place. Direct-mapped; a large page is cached in 4 KiB
-/// pieces that remember its size, so that invalidating any part of the page removes all of its pieces.
+/// A translation cache with real staleness: an entry stays until it is invalidated or another one takes its place. Direct-mapped; a large page is
+/// cached in 4 KiB pieces that remember its size, so that invalidating any part of the page removes all of its pieces.
 /// </summary>
 /// <remarks>
-/// Readers take no lock: the two tag words are kept exclusive-or the value word (and the page), so a torn entry matches nothing. A walk that began before an
-/// invalidation must not leave its result behind after it: whoever walks takes <see cref="Generation"/> first and gives it to <see cref="Add"/>.
+/// Readers take no lock: the two tag words are kept exclusive-or the value word (and the page), so a torn entry matches nothing. A walk that began
+/// before an invalidation must not leave its result behind after it: whoever walks takes <see cref="Generation"/> first and gives it to
+/// <see cref="Add"/>.
 /// </remarks>
 // SAFETY: the index is masked to the table's size; the table lives as long as the object (finalizer).
 public sealed unsafe class IoTlb
@@ -29,7 +30,8 @@ public sealed unsafe class IoTlb
     private readonly int _count;
     private readonly Entry* _entries;
 
-    // One bit per entry that may be in use, so that an invalidation looks at those only; the bits that some space had and the largest page, since the last Clear.
+    // One bit per entry that may be in use, so that an invalidation looks at those only; the bits that some space had and the largest page, since the
+    // last Clear.
     private readonly ulong[] _used;
     private int _usedCount;
     private ulong _spaceBits;
@@ -165,7 +167,8 @@ public sealed unsafe class IoTlb
             var pages = ((last | inPage) >> 12) - ((first & ~inPage) >> 12) + 1;
             if ((_spaceBits & ~mask) == 0 && pages <= (ulong)(_used.Length + _usedCount))
             {
-                // All bits that differ between spaces are compared, so only one space matches: its entries can only be where the range's pages are kept.
+                // All bits that differ between spaces are compared, so only one space matches: its entries can only be where the range's pages are
+                // kept.
                 for (var address = first & ~inPage; pages != 0; pages--, address += 4096)
                     RemoveAt(Index(space & mask, address), space, mask, first, last);
                 return;

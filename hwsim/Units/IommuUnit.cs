@@ -1,7 +1,9 @@
 namespace IommuFd.HwSim.Units;
 
 /// <summary>An IOMMU as devices see it: they ask for memory by requester id, PASID and IOVA, and get data or a fault.</summary>
-/// <remarks>DMA may run on any number of threads. Nothing is allocated per request. An invalidation does not wait for a copy that another thread has begun.</remarks>
+/// <remarks>
+/// DMA may run on any number of threads. Nothing is allocated per request. An invalidation does not wait for a copy that another thread has begun.
+/// </remarks>
 // SAFETY: bytes are moved only through pointers that PhysicalMemory gave for the whole piece; the device vouches for its own buffer.
 public abstract unsafe class IommuUnit
 {
@@ -21,10 +23,15 @@ public abstract unsafe class IommuUnit
     /// <summary>Where interrupt messages go; null drops them.</summary>
     public IInterruptController? Interrupts { get; set; }
 
-    /// <summary>Where messages end that are writes to memory first and translated like them; null on platforms whose unit knows messages by their address.</summary>
+    /// <summary>
+    /// Where messages end that are writes to memory first and translated like them; null on platforms whose unit knows messages by their address.
+    /// </summary>
     public GicIts? Its { get; set; }
 
-    /// <summary>True: every cached translation that is used is compared with the tables, and differences go to <see cref="StaleUses"/>. Costs a walk per request.</summary>
+    /// <summary>
+    /// True: every cached translation that is used is compared with the tables, and differences go to <see cref="StaleUses"/>. Costs a walk per
+    /// request.
+    /// </summary>
     public bool ChecksStaleness { get; set; }
 
     /// <summary>What <see cref="ChecksStaleness"/> found; at most 64 are kept.</summary>
@@ -204,7 +211,9 @@ public abstract unsafe class IommuUnit
                 if (access == DmaAccess.Write && Its is { } its && IsDoorbell(its, requesterId, translation.Output, device, length))
                     return DmaStatus.Success;
                 // Not this process's: another one's, or none.
-                piece = access == DmaAccess.Read ? Memory.CopyOut(translation.Output, device, wanted) : Memory.CopyIn(translation.Output, device, wanted);
+                piece = access == DmaAccess.Read
+                    ? Memory.CopyOut(translation.Output, device, wanted)
+                    : Memory.CopyIn(translation.Output, device, wanted);
                 if (piece != wanted)
                     return DmaStatus.NoMemory;
             }

@@ -9,7 +9,9 @@ namespace IommuFd.HwSim.Units;
 /// <param name="WriteOneToClear">Bits that are cleared by writing 1.</param>
 public readonly record struct RegisterDeclaration(string Name, int Offset, int Bytes, ulong Reset, ulong Writable = 0, ulong WriteOneToClear = 0);
 
-/// <summary>Registers by declaration: reset values, which bits can be written, which are cleared by 1; halves of 64-bit registers can be accessed alone.</summary>
+/// <summary>
+/// Registers by declaration: reset values, which bits can be written, which are cleared by 1; halves of 64-bit registers can be accessed alone.
+/// </summary>
 public sealed class RegisterFile
 {
     private readonly RegisterDeclaration[] _declarations;

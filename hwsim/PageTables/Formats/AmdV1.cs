@@ -3,10 +3,13 @@ using System.Numerics;
 namespace IommuFd.HwSim.PageTables;
 
 /// <summary>
-/// AMD I/O page tables of version 1: AMD I/O Virtualization Technology (IOMMU) Specification section 2.2.3. One to six levels; an entry names the level of the table
-/// that it points to, so levels can be skipped; pages have any power-of-two size, encoded in the low address bits.
+/// AMD I/O page tables of version 1: AMD I/O Virtualization Technology (IOMMU) Specification section 2.2.3. One to six levels; an entry names the
+/// level of the table that it points to, so levels can be skipped; pages have any power-of-two size, encoded in the low address bits.
 /// </summary>
-/// <remarks>Level 0 here is the specification's level 1. Does not model: memory encryption (the C bit is part of the address), forced coherence of reads apart from the FC bit.</remarks>
+/// <remarks>
+/// Level 0 here is the specification's level 1. Does not model: memory encryption (the C bit is part of the address), forced coherence of reads apart
+/// from the FC bit.
+/// </remarks>
 public readonly struct AmdV1 : IPageTableFormat
 {
     private const ulong Pr = 1, A = 1 << 5, D = 1 << 6, Fc = 1UL << 60, Ir = 1UL << 61, Iw = 1UL << 62;
@@ -22,9 +25,12 @@ public readonly struct AmdV1 : IPageTableFormat
     /// <param name="features">DynamicTop, ForceCoherent, DirtyTracking.</param>
     /// <param name="pageSizes">Sizes to use.</param>
     /// <exception cref="ArgumentOutOfRangeException">Another number of levels.</exception>
-    public static PageTableGeometry Geometry(int levels, int outputBits = 52, PageTableFeatures features = default, ulong pageSizes = AllPageSizes) => new()
+    public static PageTableGeometry Geometry(int levels, int outputBits = 52, PageTableFeatures features = default, ulong pageSizes = AllPageSizes) =>
+        new()
     {
-        TopLevel = levels is >= 1 and <= 6 ? levels - 1 : throw new ArgumentOutOfRangeException(nameof(levels), "AMD v1 page tables have 1 to 6 levels."),
+        TopLevel = levels is >= 1 and <= 6
+            ? levels - 1
+            : throw new ArgumentOutOfRangeException(nameof(levels), "AMD v1 page tables have 1 to 6 levels."),
         InputBits = Math.Min(64, 12 + (9 * levels)),
         OutputBits = outputBits,
         GranuleLg2 = 12,
@@ -92,7 +98,8 @@ public readonly struct AmdV1 : IPageTableFormat
     /// <inheritdoc/>
     public static ulong PlainLeaf(in PageTableGeometry geometry, PageAttributes access, out ulong mask)
     {
-        var allowed = Pr | ((access & (PageAttributes.Read | PageAttributes.Execute)) != 0 ? Ir : 0) | ((access & PageAttributes.Write) != 0 ? Iw : 0);
+        var allowed = Pr | ((access & (PageAttributes.Read | PageAttributes.Execute)) != 0 ? Ir : 0)
+            | ((access & PageAttributes.Write) != 0 ? Iw : 0);
         mask = allowed | (7UL << 9) | Reserved | (Address & ~((1UL << geometry.OutputBits) - 1));
         return allowed;
     }

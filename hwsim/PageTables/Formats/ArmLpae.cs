@@ -19,7 +19,8 @@ internal static class ArmLpae
     };
 
     // The highest level that may hold blocks; one more with 52-bit addresses.
-    private static int MaxBlockLevel(in PageTableGeometry geometry) => (geometry.GranuleLg2 == 12 ? 2 : 1) + (geometry.Has(PageTableFeatures.Address52) ? 1 : 0);
+    private static int MaxBlockLevel(in PageTableGeometry geometry) => (geometry.GranuleLg2 == 12 ? 2 : 1)
+        + (geometry.Has(PageTableFeatures.Address52) ? 1 : 0);
 
     internal static ulong LeafSizes(in PageTableGeometry geometry, int level)
     {
@@ -96,7 +97,8 @@ internal static class ArmLpae
         var wide = features.HasFlag(PageTableFeatures.Address52);
         if (inputBits < 16 || inputBits > (wide ? 52 : 48) || outputBits > (wide ? 52 : 48))
             throw new ArgumentOutOfRangeException(nameof(inputBits), "Arm addresses have 16 to 48 bits, or 52 with Address52.");
-        var geometry = new PageTableGeometry { InputBits = inputBits, OutputBits = outputBits, GranuleLg2 = granuleLg2, PageSizes = 0 - (1UL << granuleLg2), Features = features };
+        var geometry = new PageTableGeometry { InputBits = inputBits, OutputBits = outputBits, GranuleLg2 = granuleLg2,
+            PageSizes = 0 - (1UL << granuleLg2), Features = features };
         // The lowest root level whose table, or run of concatenated tables, holds all addresses.
         var top = 0;
         while (ItemSizeLg2(geometry, top + 1) + rootExtraBits < inputBits)

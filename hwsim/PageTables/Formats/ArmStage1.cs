@@ -1,11 +1,12 @@
 namespace IommuFd.HwSim.PageTables;
 
 /// <summary>
-/// Arm VMSAv8-64 stage 1 (Arm ARM D8.3; SMMUv3 architecture section 3.4): granules of 4, 16 and 64 KiB, 48-bit addresses or 52 with LPA/LPA2, contiguous hint,
-/// hierarchical permissions, dirty state in AP[2] under DBM.
+/// Arm VMSAv8-64 stage 1 (Arm ARM D8.3; SMMUv3 architecture section 3.4): granules of 4, 16 and 64 KiB, 48-bit addresses or 52 with LPA/LPA2,
+/// contiguous hint, hierarchical permissions, dirty state in AP[2] under DBM.
 /// </summary>
 /// <remarks>
-/// Memory types are MAIR indexes, as Linux programs MAIR: 0 not cached, 1 write-back, 2 device. Does not model: permission indirection and overlays, NS and GP bits.
+/// Memory types are MAIR indexes, as Linux programs MAIR: 0 not cached, 1 write-back, 2 device. Does not model: permission indirection and overlays,
+/// NS and GP bits.
 /// </remarks>
 public readonly struct ArmStage1 : IPageTableFormat
 {
@@ -18,7 +19,8 @@ public readonly struct ArmStage1 : IPageTableFormat
     /// <param name="outputBits">IPS: up to 48, or 52 with Address52.</param>
     /// <param name="features">Contiguous, Address52, DirtyTracking.</param>
     /// <exception cref="ArgumentOutOfRangeException">A width or granule that does not exist.</exception>
-    public static PageTableGeometry Geometry(int granuleLg2, int inputBits, int outputBits = 48, PageTableFeatures features = PageTableFeatures.Contiguous) =>
+    public static PageTableGeometry Geometry(int granuleLg2, int inputBits, int outputBits = 48,
+        PageTableFeatures features = PageTableFeatures.Contiguous) =>
         ArmLpae.Geometry(granuleLg2, inputBits, outputBits, features, 0);
 
     /// <inheritdoc/>

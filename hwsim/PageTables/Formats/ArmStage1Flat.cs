@@ -71,7 +71,8 @@ public readonly struct ArmStage1Flat : IPageTableFormat
     public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) => ArmStage1.MakeTable(geometry, level, address);
 
     /// <inheritdoc/>
-    public static bool TryEncode(in PageTableGeometry geometry, PageAttributes attributes, out ulong bits) => ArmStage1.TryEncode(geometry, attributes, out bits);
+    public static bool TryEncode(in PageTableGeometry geometry, PageAttributes attributes, out ulong bits) =>
+        ArmStage1.TryEncode(geometry, attributes, out bits);
 
     /// <inheritdoc/>
     public static ulong MakeLeaf(in PageTableGeometry geometry, int level, int sizeLg2, ulong address, ulong bits) =>

@@ -1,8 +1,8 @@
 namespace IommuFd.HwSim.PageTables;
 
 /// <summary>
-/// Arm VMSAv8-64 stage 2 (Arm ARM D8.3; SMMUv3 architecture section 3.4): as stage 1, with up to 16 concatenated root tables, separate read and write permission and
-/// dirty state in S2AP[1] under DBM.
+/// Arm VMSAv8-64 stage 2 (Arm ARM D8.3; SMMUv3 architecture section 3.4): as stage 1, with up to 16 concatenated root tables, separate read and write
+/// permission and dirty state in S2AP[1] under DBM.
 /// </summary>
 /// <remarks>Does not model: forced write-back (FWB) memory attributes, the four execute-never forms apart from "never" and "always".</remarks>
 public readonly struct ArmStage2 : IPageTableFormat

@@ -1,6 +1,9 @@
 namespace IommuFd.HwSim.PageTables;
 
-/// <summary>RISC-V Sv32 and Sv32x4 (Privileged Architecture section 12.3, hypervisor extension section 21.5.1): two levels of 4-byte entries, 34-bit physical addresses.</summary>
+/// <summary>
+/// RISC-V Sv32 and Sv32x4 (Privileged Architecture section 12.3, hypervisor extension section 21.5.1): two levels of 4-byte entries, 34-bit physical
+/// addresses.
+/// </summary>
 public readonly struct RiscV32 : IPageTableFormat
 {
     private const ulong Ppn = 0xFFFF_FC00;
@@ -20,7 +23,8 @@ public readonly struct RiscV32 : IPageTableFormat
 
     /// <summary>Geometry of a second stage, with 34 address bits.</summary>
     /// <inheritdoc cref="Sv32"/>
-    public static PageTableGeometry Sv32X4(int outputBits = 34, PageTableFeatures features = default) => Sv32(outputBits, features) with { InputBits = 34 };
+    public static PageTableGeometry Sv32X4(int outputBits = 34, PageTableFeatures features = default) =>
+        Sv32(outputBits, features) with { InputBits = 34 };
 
     /// <inheritdoc/>
     public static string Name => "riscv-sv32";
@@ -78,7 +82,8 @@ public readonly struct RiscV32 : IPageTableFormat
     public static PageAttributes Attributes(in PageTableGeometry geometry, int level, ulong entry) => RiscVEntry.Attributes(entry);
 
     /// <inheritdoc/>
-    public static bool TryEncode(in PageTableGeometry geometry, PageAttributes attributes, out ulong bits) => RiscVEntry.TryEncode(attributes, out bits);
+    public static bool TryEncode(in PageTableGeometry geometry, PageAttributes attributes, out ulong bits) =>
+        RiscVEntry.TryEncode(attributes, out bits);
 
     /// <inheritdoc/>
     public static ulong MakeLeaf(in PageTableGeometry geometry, int level, int sizeLg2, ulong address, ulong bits) => (address >> 2) | bits;

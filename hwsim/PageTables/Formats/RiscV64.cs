@@ -1,8 +1,9 @@
 namespace IommuFd.HwSim.PageTables;
 
 /// <summary>
-/// RISC-V Sv39, Sv48, Sv57 (Privileged Architecture sections 12.4 to 12.6) and, for guest physical addresses, Sv39x4, Sv48x4, Sv57x4 (hypervisor extension section
-/// 21.5.1): the latter have two more address bits in the root table and are not sign-extended. Options: Svnapot (64 KiB pages), Svpbmt (memory types).
+/// RISC-V Sv39, Sv48, Sv57 (Privileged Architecture sections 12.4 to 12.6) and, for guest physical addresses, Sv39x4, Sv48x4, Sv57x4 (hypervisor
+/// extension section 21.5.1): the latter have two more address bits in the root table and are not sign-extended. Options: Svnapot (64 KiB pages),
+/// Svpbmt (memory types).
 /// </summary>
 public readonly struct RiscV64 : IPageTableFormat
 {
@@ -15,7 +16,8 @@ public readonly struct RiscV64 : IPageTableFormat
     /// <exception cref="ArgumentOutOfRangeException">Another width.</exception>
     public static PageTableGeometry Sv(int width, int outputBits = 56, PageTableFeatures features = default) => new()
     {
-        TopLevel = width switch { 39 => 2, 48 => 3, 57 => 4, _ => throw new ArgumentOutOfRangeException(nameof(width), "RISC-V has Sv39, Sv48 and Sv57.") },
+        TopLevel = width switch { 39 => 2, 48 => 3, 57 => 4,
+            _ => throw new ArgumentOutOfRangeException(nameof(width), "RISC-V has Sv39, Sv48 and Sv57.") },
         InputBits = width,
         OutputBits = outputBits,
         GranuleLg2 = 12,

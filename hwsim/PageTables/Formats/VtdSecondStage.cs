@@ -4,7 +4,10 @@ namespace IommuFd.HwSim.PageTables;
 /// VT-d second-stage paging: Intel Virtualization Technology for Directed I/O, section 3.7 "Second-Stage Translation" and 9.8/9.9 (entry formats).
 /// 3, 4 or 5 levels for 39, 48 or 57 bits. An entry is present when Read or Write is set.
 /// </summary>
-/// <remarks>Does not model: execute permissions (what can be read can be executed), the memory-type fields of extended mode (EMT, IPAT), what the transient-mapping bit (TM) asks of a device TLB.</remarks>
+/// <remarks>
+/// Does not model: execute permissions (what can be read can be executed), the memory-type fields of extended mode (EMT, IPAT), what the
+/// transient-mapping bit (TM) asks of a device TLB.
+/// </remarks>
 public readonly struct VtdSecondStage : IPageTableFormat
 {
     private const ulong R = 1, W = 2, Ps = 1 << 7, A = 1 << 8, D = 1 << 9, Snp = 1 << 11, Tm = 1UL << 62;
@@ -16,9 +19,11 @@ public readonly struct VtdSecondStage : IPageTableFormat
     /// <param name="features">ForceCoherent, DirtyTracking.</param>
     /// <param name="pageSizes">4 KiB and what CAP.SLLPS offers: 2 MiB, 1 GiB.</param>
     /// <exception cref="ArgumentOutOfRangeException">Another width.</exception>
-    public static PageTableGeometry Geometry(int width, int outputBits = 52, PageTableFeatures features = default, ulong pageSizes = 0x4020_1000) => new()
+    public static PageTableGeometry Geometry(int width, int outputBits = 52, PageTableFeatures features = default, ulong pageSizes = 0x4020_1000) =>
+        new()
     {
-        TopLevel = width switch { 39 => 2, 48 => 3, 57 => 4, _ => throw new ArgumentOutOfRangeException(nameof(width), "VT-d second stage has 39, 48 or 57 bits.") },
+        TopLevel = width switch { 39 => 2, 48 => 3, 57 => 4,
+            _ => throw new ArgumentOutOfRangeException(nameof(width), "VT-d second stage has 39, 48 or 57 bits.") },
         InputBits = width,
         OutputBits = outputBits,
         GranuleLg2 = 12,
@@ -65,7 +70,8 @@ public readonly struct VtdSecondStage : IPageTableFormat
     public static ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry)
     {
         // Above 1 GiB there are no pages, and where CAP.SLLPS does not offer the size PS is reserved too (table 6 of section 9.8).
-        var reserved = entry & ((geometry.Has(PageTableFeatures.NoSnoopControl) ? Snp : 0) | (geometry.Has(PageTableFeatures.NoTransientMapping) ? Tm : 0));
+        var reserved = entry & ((geometry.Has(PageTableFeatures.NoSnoopControl) ? Snp : 0)
+            | (geometry.Has(PageTableFeatures.NoTransientMapping) ? Tm : 0));
         if (level == 0 || (entry & Ps) == 0)
             return reserved;
         return reserved != 0 ? reserved : level > 2 || (geometry.PageSizes & LeafSizes(geometry, level)) == 0 ? Ps : 0;

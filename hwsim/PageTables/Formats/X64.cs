@@ -1,8 +1,8 @@
 namespace IommuFd.HwSim.PageTables;
 
 /// <summary>
-/// x86-64 paging with 4 or 5 levels (Intel SDM volume 3 chapter 4, AMD APM volume 2 chapter 5). VT-d uses it as first-stage translation (data book section 3.6)
-/// and AMD-Vi as host page tables of version 2 (specification section 2.2.4, through GCR3).
+/// x86-64 paging with 4 or 5 levels (Intel SDM volume 3 chapter 4, AMD APM volume 2 chapter 5). VT-d uses it as first-stage translation (data book
+/// section 3.6) and AMD-Vi as host page tables of version 2 (specification section 2.2.4, through GCR3).
 /// </summary>
 /// <remarks>Does not model: protection keys, the PAT index (entries are made with index 0), VT-d's extended-accessed bit.</remarks>
 public readonly struct X64 : IPageTableFormat
@@ -17,9 +17,11 @@ public readonly struct X64 : IPageTableFormat
     /// <param name="features">DirtyTracking.</param>
     /// <param name="pageSizes">4 KiB, 2 MiB and, where offered, 1 GiB.</param>
     /// <exception cref="ArgumentOutOfRangeException">Another width.</exception>
-    public static PageTableGeometry Geometry(int width, int outputBits = 52, PageTableFeatures features = default, ulong pageSizes = 0x4020_1000) => new()
+    public static PageTableGeometry Geometry(int width, int outputBits = 52, PageTableFeatures features = default, ulong pageSizes = 0x4020_1000) =>
+        new()
     {
-        TopLevel = width switch { 47 or 48 => 3, 56 or 57 => 4, _ => throw new ArgumentOutOfRangeException(nameof(width), "x86-64 paging has 47, 48, 56 or 57 bits.") },
+        TopLevel = width switch { 47 or 48 => 3, 56 or 57 => 4,
+            _ => throw new ArgumentOutOfRangeException(nameof(width), "x86-64 paging has 47, 48, 56 or 57 bits.") },
         InputBits = width,
         OutputBits = outputBits,
         GranuleLg2 = 12,
@@ -108,7 +110,8 @@ public readonly struct X64 : IPageTableFormat
         | (PageAttributes)(entry << 1 & (ulong)(PageAttributes.NonCacheable | PageAttributes.Accessed | PageAttributes.Dirty));
 
     /// <inheritdoc/>
-    public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) => address | P | Rw | Us | A; // A as Linux sets it: hardware then has nothing to write
+    // A as Linux sets it: hardware then has nothing to write
+    public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) => address | P | Rw | Us | A;
 
     /// <inheritdoc/>
     public static bool TryEncode(in PageTableGeometry geometry, PageAttributes attributes, out ulong bits)

@@ -2,7 +2,10 @@ using System.Globalization;
 
 namespace IommuFd.HwSim.PageTables;
 
-/// <summary>Formats by name: <c>vtd-ss-48</c>, <c>x86-64-57</c>, <c>amd-v1-4</c>, <c>amd-v2-48</c>, <c>arm-s1-4k-48</c>, <c>arm-s2-64k-40</c>, <c>riscv-sv39</c>, <c>riscv-sv39x4</c>.</summary>
+/// <summary>
+/// Formats by name: <c>vtd-ss-48</c>, <c>x86-64-57</c>, <c>amd-v1-4</c>, <c>amd-v2-48</c>, <c>arm-s1-4k-48</c>, <c>arm-s2-64k-40</c>,
+/// <c>riscv-sv39</c>, <c>riscv-sv39x4</c>.
+/// </summary>
 public static class PageTableFormats
 {
     /// <summary>Every name, with Arm's free widths shown by their usual values.</summary>
@@ -24,7 +27,8 @@ public static class PageTableFormats
         ArgumentNullException.ThrowIfNull(name);
         var cut = name.LastIndexOf('-');
         var number = 0;
-        if (cut < 0 || (!name.StartsWith("riscv-", StringComparison.Ordinal) && !int.TryParse(name.AsSpan(cut + 1), NumberStyles.None, CultureInfo.InvariantCulture, out number)))
+        if (cut < 0 || (!name.StartsWith("riscv-", StringComparison.Ordinal)
+            && !int.TryParse(name.AsSpan(cut + 1), NumberStyles.None, CultureInfo.InvariantCulture, out number)))
             return null;
         try
         {

@@ -1,7 +1,9 @@
 namespace IommuFd.HwSim.PageTables;
 
 /// <summary>A format in one configuration behind one face that does not name the format's type: for tools that get it as a word.</summary>
-/// <remarks>Programs that know their format use <see cref="PageTable{TFormat}"/> and <see cref="PageTableWalker{TFormat}"/>, which cost nothing per call.</remarks>
+/// <remarks>
+/// Programs that know their format use <see cref="PageTable{TFormat}"/> and <see cref="PageTableWalker{TFormat}"/>, which cost nothing per call.
+/// </remarks>
 public abstract class PageTableTool
 {
     private protected PageTableTool(string name, in PageTableGeometry geometry)

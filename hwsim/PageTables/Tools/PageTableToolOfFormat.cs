@@ -65,7 +65,8 @@ internal sealed class PageTableTool<TFormat>(string name, PageTableGeometry geom
             : TooWide(output) ?? $"maps {Size(sizeLg2)} to {Hex(output)}");
     }
 
-    public override IEnumerable<PageTableLeaf> Leaves(PhysicalMemory memory, ulong root) => new PageTableWalker<TFormat>(memory, Geometry, root).Leaves();
+    public override IEnumerable<PageTableLeaf> Leaves(PhysicalMemory memory, ulong root) =>
+        new PageTableWalker<TFormat>(memory, Geometry, root).Leaves();
 
     public override IPageTableBuilder Build(PhysicalMemory memory) => new Builder(new PageTable<TFormat>(memory, Geometry));
 
@@ -81,11 +82,14 @@ internal sealed class PageTableTool<TFormat>(string name, PageTableGeometry geom
         WalkFault.TableOutsideMemory => $"no translation: the entry at {Hex(result.EntryAddress)} is not in memory",
         WalkFault.AccessFlag => $"refused: the accessed (or dirty) bit of the entry at {Hex(result.EntryAddress)} is clear",
         WalkFault.Privilege => "refused: the page is not open to requests of this privilege",
-        _ => $"refused: {(result.Fault == WalkFault.Write ? "a write" : result.Fault == WalkFault.Read ? "a read" : "an instruction fetch")} is not allowed; allowed: "
+        _ => $"refused: {(result.Fault == WalkFault.Write ? "a write" : result.Fault == WalkFault.Read ? "a read" : "an instruction fetch")} is not"
+            + " allowed; allowed: "
             + Words(result.Attributes),
     };
 
-    private string? TooWide(ulong address) => address >> Geometry.OutputBits != 0 ? $"{Hex(address)} is wider than {Geometry.OutputBits} bits: a fault" : null;
+    private string? TooWide(ulong address) => address >> Geometry.OutputBits != 0
+        ? $"{Hex(address)} is wider than {Geometry.OutputBits} bits: a fault"
+        : null;
 
     private static string ReservedText(ulong bits) => $"reserved bits {Hex(bits)} are set: a fault";
 

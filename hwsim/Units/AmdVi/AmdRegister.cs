@@ -2,7 +2,9 @@ namespace IommuFd.HwSim.Units;
 
 #pragma warning disable CA1707 // the specification's names have underscores
 
-/// <summary>Offsets of the AMD IOMMU's MMIO registers (AMD I/O Virtualization Technology Specification, section 3.4), named after the specification.</summary>
+/// <summary>
+/// Offsets of the AMD IOMMU's MMIO registers (AMD I/O Virtualization Technology Specification, section 3.4), named after the specification.
+/// </summary>
 public static class AmdRegister
 {
     /// <summary>Device table base address and size.</summary>

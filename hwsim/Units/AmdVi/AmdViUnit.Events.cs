@@ -79,16 +79,20 @@ public sealed partial class AmdViUnit
             var dma = new DmaRequest(request.RequesterId, request.Pasid, request.Address, request.Access);
             ref var status = ref Registers[AmdRegister.STATUS];
             AmdContext? context = null;
-            var fault = _options.Ppr && (Registers[AmdRegister.CONTROL] & PprEn) != 0 ? FindContext(dma, out context) : new AmdFault(AmdEvent.INVALID_PPR_REQUEST);
+            var fault = _options.Ppr && (Registers[AmdRegister.CONTROL] & PprEn) != 0
+                ? FindContext(dma, out context)
+                : new AmdFault(AmdEvent.INVALID_PPR_REQUEST);
             if (fault.Event is AmdEvent.None or AmdEvent.IO_PAGE_FAULT && context is { Passes: false, PageRequests: true })
             {
                 var hasPasid = request.Pasid != DmaRequest.NoPasid;
-                var low = request.RequesterId | (hasPasid ? (ulong)(request.Pasid & 0xFFFF) << 16 | (ulong)(request.Pasid >> 16) << 42 | 1UL << 56 : 0)
+                var low = request.RequesterId
+                    | (hasPasid ? (ulong)(request.Pasid & 0xFFFF) << 16 | (ulong)(request.Pasid >> 16) << 42 | 1UL << 56 : 0)
                     | (ulong)(request.Group & 0x1FF) << 32 | (request.Last ? 1UL << 41 : 0)
                     | ((request.Access & DmaAccess.Execute) != 0 ? 1UL << 49 : 0) | ((request.Access & DmaAccess.Read) != 0 ? 1UL << 50 : 0)
                     | ((request.Access & DmaAccess.Write) != 0 ? 1UL << 53 : 0) | ((request.Access & DmaAccess.Privileged) == 0 ? 1UL << 54 : 0)
                     | 1UL << 60;
-                if ((status & PprLogRun) != 0 && Append(AmdRegister.PPR_LOG_BASE, AmdRegister.PPR_HEAD, AmdRegister.PPR_TAIL, low, request.Address & ~0xFFFUL))
+                if ((status & PprLogRun) != 0
+                    && Append(AmdRegister.PPR_LOG_BASE, AmdRegister.PPR_HEAD, AmdRegister.PPR_TAIL, low, request.Address & ~0xFFFUL))
                 {
                     status |= PprInt;
                     if ((Registers[AmdRegister.CONTROL] & PprIntEn) != 0)

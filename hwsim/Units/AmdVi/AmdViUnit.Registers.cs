@@ -8,7 +8,8 @@ public sealed partial class AmdViUnit
     private const ulong IommuEn = 1, EventLogEn = 1 << 2, EventIntEn = 1 << 3, ComWaitIntEn = 1 << 4, CmdBufEn = 1 << 12, PprLogEn = 1 << 13,
         PprIntEn = 1 << 14, PprEn = 1 << 15;
 
-    private const ulong EventOverflow = 1, EventLogInt = 2, ComWaitInt = 4, EventLogRun = 8, CmdBufRun = 16, PprOverflow = 32, PprInt = 64, PprLogRun = 128;
+    private const ulong EventOverflow = 1, EventLogInt = 2, ComWaitInt = 4, EventLogRun = 8, CmdBufRun = 16, PprOverflow = 32,
+        PprInt = 64, PprLogRun = 128;
 
     /// <summary>Bytes of the register space that is modelled.</summary>
     public const int RegisterBytes = 0x4000;
@@ -115,7 +116,8 @@ public sealed partial class AmdViUnit
     private static ulong LogBytes(ulong logBase) => 16UL << (int)Math.Clamp(logBase >> 56 & 15, 8, 15);
 
     private void RaiseInterrupt() => Interrupts?.Message(
-        _options.UnitRequesterId, Registers[AmdRegister.MSI_ADDR_LO] | Registers[AmdRegister.MSI_ADDR_HI] << 32, (uint)Registers[AmdRegister.MSI_DATA]);
+        _options.UnitRequesterId, Registers[AmdRegister.MSI_ADDR_LO] | Registers[AmdRegister.MSI_ADDR_HI] << 32,
+        (uint)Registers[AmdRegister.MSI_DATA]);
 
     private static int LowestZero(ulong value) => BitOperations.TrailingZeroCount(~value);
 }

@@ -55,7 +55,8 @@ public sealed partial class RiscvIommuUnit
         lock (_gate)
         {
             var at = file + (data / 64 * 16);
-            if (!Memory.Read64(at, out var pending) || !Memory.Read64(at + 8, out var enabled) || !Memory.Write64(at, pending | 1UL << (int)(data % 64)))
+            if (!Memory.Read64(at, out var pending) || !Memory.Read64(at + 8, out var enabled)
+                || !Memory.Write64(at, pending | 1UL << (int)(data % 64)))
             {
                 RecordFault(request, new RiscvFault(RiscvCause.MrifAccess));
                 return DmaStatus.Fault;

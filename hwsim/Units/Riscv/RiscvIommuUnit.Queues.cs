@@ -45,7 +45,8 @@ public sealed partial class RiscvIommuUnit
                 return true;
             case 4 | 1 << 7 when _options.Ats: // ATS.PRGR
                 DeviceTlbOf((ushort)(low >> 40))?.PageResponse(
-                    (low & 1UL << 32) != 0 ? (uint)(low >> 12) & 0xF_FFFF : DmaRequest.NoPasid, (ushort)(high >> 32 & 0x1FF), (byte)(high >> 44 & 15));
+                    (low & 1UL << 32) != 0 ? (uint)(low >> 12) & 0xF_FFFF : DmaRequest.NoPasid, (ushort)(high >> 32 & 0x1FF),
+                    (byte)(high >> 44 & 15));
                 return true;
             default:
                 return false;
@@ -128,7 +129,8 @@ public sealed partial class RiscvIommuUnit
     {
         translation = new DmaTranslation { Reason = (uint)fault.Cause };
         // A page fault of an ATS translation request is an answer without permissions, not a record (section 3.6).
-        var answered = (request.Access & DmaAccess.TranslationRequest) != 0 && fault.Cause is >= RiscvCause.InstructionPage and <= RiscvCause.WriteGuestPage;
+        var answered = (request.Access & DmaAccess.TranslationRequest) != 0
+            && fault.Cause is >= RiscvCause.InstructionPage and <= RiscvCause.WriteGuestPage;
         // DTF keeps all but the causes of the directory itself out of the queue.
         var always = fault.Cause is RiscvCause.AllDisallowed or RiscvCause.DdtLoad or RiscvCause.DdtNotValid or RiscvCause.DdtMisconfigured;
         if (!answered && (!faultsDisabled || always))
@@ -160,7 +162,8 @@ public sealed partial class RiscvIommuUnit
                 | (TransactionType(request.Access) << 34)
                 | ((ulong)request.RequesterId << 40);
             var at = QueueAddress(RiscvRegister.fqb) + (tail * 32);
-            if (Memory.Write64(at, header) && Memory.Write64(at + 8, 0) && Memory.Write64(at + 16, request.Address) && Memory.Write64(at + 24, fault.Value2))
+            if (Memory.Write64(at, header) && Memory.Write64(at + 8, 0) && Memory.Write64(at + 16, request.Address)
+                && Memory.Write64(at + 24, fault.Value2))
                 tail = next;
             else
                 status |= MemoryFault;
@@ -212,7 +215,8 @@ public sealed partial class RiscvIommuUnit
             var header = (hasPasid ? (ulong)request.Pasid << 12 | 1UL << 32 : 0)
                 | ((request.Access & DmaAccess.Privileged) != 0 ? 1UL << 33 : 0) | ((request.Access & DmaAccess.Execute) != 0 ? 1UL << 34 : 0)
                 | ((ulong)request.RequesterId << 40);
-            var payload = ((ulong)request.Access & 3) | (request.Last ? 4UL : 0) | ((ulong)(request.Group & 0x1FF) << 3) | (request.Address & ~0xFFFUL);
+            var payload = ((ulong)request.Access & 3) | (request.Last ? 4UL : 0) | ((ulong)(request.Group & 0x1FF) << 3)
+                | (request.Address & ~0xFFFUL);
             var at = QueueAddress(RiscvRegister.pqb) + (tail * 16);
             if (next == Registers[RiscvRegister.pqh])
                 status |= Overflow;

@@ -3,7 +3,8 @@ namespace IommuFd.HwSim.Units;
 // Chapter 6: the register page.
 public sealed partial class RiscvIommuUnit
 {
-    private const ulong Enable = 1, InterruptEnable = 2, MemoryFault = 1 << 8, Overflow = 1 << 9, Illegal = 1 << 10, FenceWait = 1 << 11, On = 1 << 16;
+    private const ulong Enable = 1, InterruptEnable = 2, MemoryFault = 1 << 8, Overflow = 1 << 9, Illegal = 1 << 10,
+        FenceWait = 1 << 11, On = 1 << 16;
 
     /// <summary>Bytes of the register page.</summary>
     public const int RegisterBytes = 0x1000;
@@ -79,7 +80,9 @@ public sealed partial class RiscvIommuUnit
             switch (register)
             {
                 case RiscvRegister.ddtp:
-                    SetDirectory(bytes == 8 ? written : written | (Registers[register] & ~(offset == register ? 0xFFFF_FFFFUL : 0xFFFF_FFFFUL << 32)));
+                    SetDirectory(bytes == 8
+                        ? written
+                        : written | (Registers[register] & ~(offset == register ? 0xFFFF_FFFFUL : 0xFFFF_FFFFUL << 32)));
                     break;
                 case RiscvRegister.cqcsr:
                     Switch(register, RiscvRegister.cqh, RiscvRegister.cqt);
@@ -145,7 +148,8 @@ public sealed partial class RiscvIommuUnit
 
     private ulong QueueAddress(int queueBase) => (Registers[queueBase] & 0x003F_FFFF_FFFF_FC00) << 2;
 
-    // Interrupt causes: 0 command queue, 1 fault queue, 3 page-request queue. ipsr stays set until software clears it; then a standing condition sets it again.
+    // Interrupt causes: 0 command queue, 1 fault queue, 3 page-request queue. ipsr stays set until software clears it; then a standing condition sets
+    // it again.
     private void Interrupt(int cause)
     {
         ref var pending = ref Registers[RiscvRegister.ipsr];

@@ -148,7 +148,8 @@ public sealed partial class SmmuV3Unit
 
             // Not taken: the unit answers itself, success when only the queue is full, so that the device tries again.
             if (request.Last)
-                DeviceTlbOf(request.RequesterId)?.PageResponse(request.Pasid, request.Group, (byte)((Registers[SmmuRegister.CR0] & PriqEn) != 0 && !IsActive(3) ? 0 : 15));
+                DeviceTlbOf(request.RequesterId)?.PageResponse(request.Pasid, request.Group,
+                    (byte)((Registers[SmmuRegister.CR0] & PriqEn) != 0 && !IsActive(3) ? 0 : 15));
             return false;
         }
     }

@@ -26,7 +26,8 @@ public sealed partial class SmmuV3Unit
             | (1u << 26)                                             // TERM_MODEL: aborts only
             | (1u << 27);                                            // ST_LEVEL: two levels
         var idr1 = 16u | ((uint)_options.SubstreamBits << 6) | ((_options.Ats ? 19u : 0) << 11) | (19u << 16) | (19u << 21);
-        var oas = _options.OutputBits switch { 32 => 0u, 36 => 1u, 40 => 2u, 42 => 3u, 44 => 4u, 48 => 5u, _ => throw new ArgumentException("An SMMUv3 here has 32, 36, 40, 42, 44 or 48 output bits.") };
+        var oas = _options.OutputBits switch { 32 => 0u, 36 => 1u, 40 => 2u, 42 => 3u, 44 => 4u, 48 => 5u,
+            _ => throw new ArgumentException("An SMMUv3 here has 32, 36, 40, 42, 44 or 48 output bits.") };
         var list = new RegisterDeclaration[]
         {
             new("IDR0", SmmuRegister.IDR0, 4, idr0),

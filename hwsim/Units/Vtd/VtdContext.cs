@@ -11,7 +11,9 @@ internal enum VtdTranslation : byte
     Nested,
 }
 
-/// <summary>What the context cache (in scalable mode with the PASID cache) keeps for a requester: the decoded entries, never changed after they were made.</summary>
+/// <summary>
+/// What the context cache (in scalable mode with the PASID cache) keeps for a requester: the decoded entries, never changed after they were made.
+/// </summary>
 internal sealed record VtdContext
 {
     internal required ushort SourceId { get; init; }

@@ -56,7 +56,9 @@ public sealed partial class VtdUnit
     {
         WalkFault.AddressTooWide => VtdFaultReason.NestedAddressBeyondWidth,
         WalkFault.Write => VtdFaultReason.NestedEntryWrite,
-        WalkFault.NotPresent or WalkFault.Read => first.Level == context.FirstStage.TopLevel ? VtdFaultReason.NestedRootRead : VtdFaultReason.NestedEntryRead,
+        WalkFault.NotPresent or WalkFault.Read => first.Level == context.FirstStage.TopLevel
+            ? VtdFaultReason.NestedRootRead
+            : VtdFaultReason.NestedEntryRead,
         _ => SecondStageReason(second, context.SecondStage.TopLevel, false),
     };
 
@@ -83,7 +85,8 @@ public sealed partial class VtdUnit
             if (reason == VtdFaultReason.None && fresh.Output == cached.Output)
                 return;
             var what = context.Translation >= VtdTranslation.FirstStage
-                ? $"PASID-based IOTLB invalidation of domain {context.DomainId}, PASID {(context.Space >> 16 & 0x1F_FFFF) - 1}, address 0x{request.Address & ~0xFFFUL:x}"
+                ? $"PASID-based IOTLB invalidation of domain {context.DomainId}, PASID {(context.Space >> 16 & 0x1F_FFFF) - 1}, address"
+                    + $" 0x{request.Address & ~0xFFFUL:x}"
                 : $"IOTLB invalidation of domain {context.DomainId}, address 0x{request.Address & ~0xFFFUL:x}";
             ReportStale(new StaleUse(request, cached.Output, reason == VtdFaultReason.None ? fresh.Output : null, what));
         }

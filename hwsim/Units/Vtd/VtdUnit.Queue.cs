@@ -84,7 +84,8 @@ public sealed partial class VtdUnit
                 InvalidateDeviceTlb((ushort)(low >> 16), pasid, high, (high & 1 << 11) != 0, (high & 1) != 0);
                 return true;
             case 9 when scalable && _options.DeviceTlb: // page group response
-                DeviceTlbOf((ushort)(low >> 16))?.PageResponse((low & 16) != 0 ? pasid : DmaRequest.NoPasid, (ushort)(high >> 3 & 0x1FF), (byte)(low >> 12 & 15));
+                DeviceTlbOf((ushort)(low >> 16))?.PageResponse((low & 16) != 0 ? pasid : DmaRequest.NoPasid, (ushort)(high >> 3 & 0x1FF),
+                    (byte)(low >> 12 & 15));
                 return true;
             default:
                 return false;
