@@ -187,8 +187,12 @@ public abstract partial class PciDevice
     /// <param name="pasid">PASID, or none.</param>
     /// <returns>How it ended; <see cref="DmaStatus.Fault"/> without bus mastering or without a unit.</returns>
     // SAFETY: the model passes memory of its own that holds length bytes.
-    protected unsafe DmaStatus DmaRead(ulong iova, void* destination, ulong length, uint pasid = DmaRequest.NoPasid) =>
-        Unit != null && BusMasterEnabled && !IsDisconnected ? Unit.Read(RequesterId, pasid, iova, destination, length) : DmaStatus.Fault;
+    protected unsafe DmaStatus DmaRead(ulong iova, void* destination, ulong length, uint pasid = DmaRequest.NoPasid)
+    {
+        var status = Unit != null && BusMasterEnabled && !IsDisconnected ? Unit.Read(RequesterId, pasid, iova, destination, length) : DmaStatus.Fault;
+        Volatile.ReadBarrier(); // reads of one device are done in order: what an index read first speaks of is there. Costs nothing on x86-64.
+        return status;
+    }
 
     /// <summary>The device writes memory by DMA.</summary>
     /// <param name="iova">First address.</param>
@@ -197,8 +201,11 @@ public abstract partial class PciDevice
     /// <param name="pasid">PASID, or none.</param>
     /// <returns>How it ended; <see cref="DmaStatus.Fault"/> without bus mastering or without a unit.</returns>
     // SAFETY: as DmaRead.
-    protected unsafe DmaStatus DmaWrite(ulong iova, void* source, ulong length, uint pasid = DmaRequest.NoPasid) =>
-        Unit != null && BusMasterEnabled && !IsDisconnected ? Unit.Write(RequesterId, pasid, iova, source, length) : DmaStatus.Fault;
+    protected unsafe DmaStatus DmaWrite(ulong iova, void* source, ulong length, uint pasid = DmaRequest.NoPasid)
+    {
+        Volatile.WriteBarrier(); // writes of one device arrive in order: data, then the entry that tells of it. Costs nothing on x86-64.
+        return Unit != null && BusMasterEnabled && !IsDisconnected ? Unit.Write(RequesterId, pasid, iova, source, length) : DmaStatus.Fault;
+    }
 
     /// <summary>Adds a BAR; its size is what software finds by writing all ones.</summary>
     /// <param name="bar">The BAR.</param>

@@ -1,6 +1,7 @@
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Runtime.Intrinsics;
+using System.Runtime.Intrinsics.Arm;
 
 namespace IommuFd.HwSim;
 
@@ -25,6 +26,11 @@ internal static unsafe partial class MemoryCopy
                 return;
             case 8:
                 *(ulong*)destination = *(ulong*)source;
+                return;
+            case 16 when AdvSimd.IsSupported:
+                // Arm's vector store can be seen in halves; the valid bit of a queue entry is in the second one.
+                *(ulong*)destination = *(ulong*)source;
+                Volatile.Write(ref ((ulong*)destination)[1], ((ulong*)source)[1]);
                 return;
             case 16:
                 Vector128.Store(Vector128.Load((byte*)source), (byte*)destination);

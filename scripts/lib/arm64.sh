@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced after common.sh, apt.sh and make_work: an arm64 Linux in QEMU, for scripts/foreign/arm64. All of it is emulated, so it is ten to thirty times slower than this machine.
-#   VFIO_ARM64_KERNEL   Image to boot; else the one of `scripts/vm/build-kernel --arm64`, if it was built; else Debian's
+#   VFIO_ARM64_KERNEL   Image to boot, or "debian" for Debian's kernel; else the one of `scripts/vm/build-kernel --arm64`, if it was built; else Debian's
 #   VFIO_ARM64_TIMEOUT  seconds one boot may take, default 1800
 
 # What this machine needs for it.
@@ -19,7 +19,7 @@ arm64_setup() {
 arm64_kernel() {
     local root=$1 suite=${VFIO_VM_SOURCE_SUITE:-trixie-backports} version modules module file
     ARM64_KERNEL=${VFIO_ARM64_KERNEL:-$(find "$(cache_folder)" -maxdepth 1 -name 'Image-arm64-*' 2>/dev/null | sort | tail -n 1)}
-    if [[ -n $ARM64_KERNEL ]]; then
+    if [[ -n $ARM64_KERNEL && $ARM64_KERNEL != debian ]]; then
         [[ -r $ARM64_KERNEL ]] || die "VFIO_ARM64_KERNEL names '$ARM64_KERNEL', which cannot be read"
         return
     fi

@@ -32,6 +32,7 @@ public sealed unsafe partial class NvmeController
             return;
         ref SubmissionQueue submission = ref _submission[queue];
         WriteIndex(_eventIndex, 2 * queue, submission.Tail);
+        Interlocked.MemoryBarrier(); // the driver does it the other way round: one of both sees the other's
         if (ReadIndex(2 * queue, out uint tail) && tail < submission.Size)
             submission.Tail = tail;
     }
@@ -42,6 +43,7 @@ public sealed unsafe partial class NvmeController
             return;
         ref CompletionQueue completion = ref _completion[queue];
         WriteIndex(_eventIndex, (2 * queue) + 1, completion.Head);
+        Interlocked.MemoryBarrier();
         if (ReadIndex((2 * queue) + 1, out uint head) && head < completion.Size)
             completion.Head = head;
     }
