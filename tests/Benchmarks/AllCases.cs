@@ -8,6 +8,7 @@ internal sealed class AllCases : IDisposable
     private NvmeCases? _nvme;
     private GrowthCases? _growth;
     private MappedCases? _mapped;
+    private FlowCases? _flows;
 
     public IEnumerable<Case> InOrder() => new HardwareCases().All()
         .Concat(LibraryCases.All(() => _library ??= Keep(new LibraryCases())))
@@ -15,6 +16,7 @@ internal sealed class AllCases : IDisposable
         .Concat(ThreadCases.All())
         .Concat(MappedCases.All(() => _mapped ??= Keep(new MappedCases())))
         .Concat(GrowthCases.All(() => _growth ??= Keep(new GrowthCases())))
+        .Concat(FlowCases.OnSimulator(() => _flows ??= Keep(FlowCases.Simulated())))
         .OrderBy(one => one.Row);
 
     public void Dispose() => _made.ForEach(one => one.Dispose());

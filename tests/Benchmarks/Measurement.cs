@@ -8,14 +8,14 @@ namespace Benchmarks;
 internal readonly record struct Measurement(double C, double Managed, double Figure, bool? IsMet)
 {
     /// <summary>Measures a case, a second time when it misses its goal.</summary>
-    public static Measurement Of(Case one, BaselineProcess baseline)
+    public static Measurement Of(Case one, BaselineProcess? baseline)
     {
         var run = one.Prepare();
         var found = Once(one, run, baseline);
         return found.IsMet == false ? Once(one, run, baseline) : found;
     }
 
-    private static Measurement Once(Case one, Func<double> run, BaselineProcess baseline)
+    private static Measurement Once(Case one, Func<double> run, BaselineProcess? baseline)
     {
         var (rounds, repeats) = one.Times;
         if (rounds > 1)
@@ -30,7 +30,7 @@ internal readonly record struct Measurement(double C, double Managed, double Fig
             for (var i = 0; i < repeats; i++)
             {
                 if (one.Baseline != null)
-                    cs[round] = Math.Min(cs[round], baseline.Run(one.Baseline));
+                    cs[round] = Math.Min(cs[round], baseline!.Run(one.Baseline));
                 managed[round] = one.IsFloor ? Math.Max(managed[round], run()) : Math.Min(managed[round], run());
             }
 

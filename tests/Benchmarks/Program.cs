@@ -1,15 +1,25 @@
 using Benchmarks;
+using IommuFd.Native;
+using IommuFd.Sysfs;
 
 // Benchmarks BASELINE REPORT OUTSIDE [CASE...]: runs each case and its C baseline in turn, and prints one line per case; a run of all cases is written to REPORT,
-// with the lines of the file OUTSIDE, which scripts measured. Benchmarks kernel BASELINE ADDRESS CDEV: the cases on the real kernel, our device and C's.
+// with the lines of the file OUTSIDE, which scripts measured. Benchmarks kernel BASELINE ADDRESS ADDRESS CDEV: the cases on the real kernel, our device and C's.
 // The ratio of a round is best by best; the figure given is the median over the rounds. Exit code 1 when a goal is missed twice in a row.
 var report = new Report();
-if (args is ["kernel", var program, var address, var cdev])
+if (args is ["kernel", var program, var address, var other, var cdev])
 {
-    using var kernel = new BaselineProcess(program, cdev);
-    using var cases = new KernelCases(address);
-    foreach (var one in cases.All())
-        Console.WriteLine(report.Add(one, Measurement.Of(one, kernel)));
+    using (var kernel = new BaselineProcess(program, cdev))
+    using (var cases = new KernelCases(address))
+    {
+        foreach (var one in cases.All())
+            Console.WriteLine(report.Add(one, Measurement.Of(one, kernel)));
+    }
+
+    // C has let go of its device.
+    using var host = new LinuxHost();
+    using var flows = new FlowCases(host, PciAddress.Parse(address), PciAddress.Parse(other), PciAddress.Parse(address));
+    foreach (var one in flows.OnKernel())
+        Console.WriteLine(report.Add(one, Measurement.Of(one, null)));
     return report.Missed == 0 ? 0 : 1;
 }
 

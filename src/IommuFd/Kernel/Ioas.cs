@@ -180,7 +180,7 @@ public sealed unsafe partial class Ioas : Resource
         {
             size = (uint)sizeof(iommu_ioas_map), flags = flags, ioas_id = Id, user_va = (ulong)address, length = length, iova = iova,
         };
-        int result = _context.Call(IOMMU_IOAS_MAP, ref command);
+        int result = _context.HeldCall(IOMMU_IOAS_MAP, ref command);
         iova = command.iova;
         return result;
     }
@@ -197,7 +197,7 @@ public sealed unsafe partial class Ioas : Resource
     internal int UnmapHeld(ulong iova, ref ulong length)
     {
         iommu_ioas_unmap command = new() { size = (uint)sizeof(iommu_ioas_unmap), ioas_id = Id, iova = iova, length = length };
-        int result = _context.Call(IOMMU_IOAS_UNMAP, ref command);
+        int result = _context.HeldCall(IOMMU_IOAS_UNMAP, ref command);
         if (result >= 0)
         {
             length = command.length;

@@ -40,6 +40,19 @@ public abstract unsafe class DescriptorHandle : SafeHandle
         }
     }
 
+    /// <summary>The same for a caller that keeps this open by other means for the length of the call: no reference is taken.</summary>
+    /// <returns>The command's result, or -errno.</returns>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public int IoctlHeld<T>(uint request, ref T argument)
+        where T : unmanaged
+    {
+        // SAFETY: as above.
+        fixed (T* pointer = &argument)
+        {
+            return Kernel.Ioctl((int)handle, request, (nint)pointer);
+        }
+    }
+
     /// <summary>Issues an ioctl whose argument is an address or a value.</summary>
     public int Ioctl(uint request, nint argument)
     {

@@ -129,7 +129,7 @@ int main(int argc, char **argv)
     pthread_create(&thread, NULL, idle, NULL);
     while (fgets(name, sizeof(name), stdin)) {
         name[strcspn(name, "\n")] = 0;
-        double t = !strcmp(name, "map-4K") ? maps(4096, 50)
+        double t = !strcmp(name, "map-4K") ? maps(4096, 300)
             : !strcmp(name, "map-2M") ? maps(2 << 20, 10)
             : !strcmp(name, "map-1G") ? maps(1u << 30, 1)
             : !strcmp(name, "flow-4.1") ? flow() : -1;
