@@ -20,7 +20,8 @@ public sealed partial class AmdViUnit
             return new AmdFault(AmdEvent.DEV_TAB_HARDWARE_ERROR, 0, at);
         if ((q0 & 1) == 0)
         {
-            context = new AmdContext { DeviceId = request.RequesterId, Pasid = request.Pasid, Passes = true };
+            ReadOnlySpan<ulong> none = [request.RequesterId | ((ulong)request.Pasid << 32), 0, 0, 0, 0];
+            context = _knownContexts.Find(none) ?? _knownContexts.Add(none, new AmdContext { DeviceId = request.RequesterId, Pasid = request.Pasid, Passes = true });
             return default;
         }
 
@@ -49,7 +50,12 @@ public sealed partial class AmdViUnit
             fault = FindGuestRoot(gcr3, glx, pasid, host, geometry, hostRoot, rules, out guestRoot);
         }
 
-        context = new AmdContext
+        // With SE the object itself tells whether a fault was recorded since the entry was read.
+        ReadOnlySpan<ulong> words = [request.RequesterId | ((ulong)request.Pasid << 32), q0, q1, q2, guestRoot];
+        context = _knownContexts.Find(words);
+        if (context is { SuppressFurther: false })
+            return fault;
+        context = _knownContexts.Add(words, new AmdContext
         {
             DeviceId = request.RequesterId,
             Pasid = request.Pasid,
@@ -66,7 +72,7 @@ public sealed partial class AmdViUnit
             SuppressFurther = (q1 & 1UL << 33) != 0,
             SuppressAll = (q1 & 1UL << 34) != 0,
             Space = domain | (useGuest ? ((ulong)pasid + 1) << 16 | GuestSpace : 0),
-        };
+        });
         return fault;
     }
 

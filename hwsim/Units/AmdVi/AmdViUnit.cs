@@ -17,6 +17,7 @@ public sealed partial class AmdViUnit : IommuUnit
     private readonly AmdOptions _options;
     private readonly IoTlb _ioTlb;
     private readonly AmdContext?[] _contexts = new AmdContext?[ContextCacheSize];
+    private readonly ContextMemo<AmdContext> _knownContexts = new(5);
     private volatile bool _enabled;
 
     /// <summary>A unit after reset: IommuEn clear, DMA passes.</summary>

@@ -129,8 +129,12 @@ public sealed partial class RiscvIommuUnit
             }
         }
 
+        ReadOnlySpan<ulong> words = [request.RequesterId | ((ulong)request.Pasid << 32), dc[0], dc[1], dc[2], dc[3], dc[4], dc[5], dc[6], fsc, pscid, (gxl ? 1UL : 0) | (supervisor ? 2UL : 0) | (sum ? 4UL : 0)];
+        context = _knownContexts.Find(words);
+        if (context != null)
+            return default;
         var firstMode = (int)(fsc >> 60);
-        context = new RiscvContext
+        context = _knownContexts.Add(words, new RiscvContext
         {
             DeviceId = request.RequesterId,
             Pasid = request.Pasid,
@@ -158,7 +162,7 @@ public sealed partial class RiscvIommuUnit
             MsiPattern = dc[6],
             Space = (firstMode == 0 ? 0 : pscid | FirstStageSpace) | (second == RiscvStage.Bare ? 0 : (dc[1] >> 44 & 0xFFFF) << 20 | SecondStageSpace)
                 | (firstMode == 0 && second == RiscvStage.Bare ? 1UL << 38 : 0),
-        };
+        });
         return default;
     }
 

@@ -17,6 +17,7 @@ public sealed partial class RiscvIommuUnit : IommuUnit
     private readonly RiscvOptions _options;
     private readonly IoTlb _ioTlb;
     private readonly RiscvContext?[] _contexts = new RiscvContext?[ContextCacheSize];
+    private readonly ContextMemo<RiscvContext> _knownContexts = new(11);
     private volatile int _mode;
     private ulong _directory;
 

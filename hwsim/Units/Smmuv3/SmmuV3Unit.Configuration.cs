@@ -27,7 +27,9 @@ public sealed partial class SmmuV3Unit
             return new SmmuFault(SmmuEvent.C_BAD_STE);
         if (config < 4)
         {
-            context = new SmmuContext { StreamId = request.RequesterId, Substream = request.Pasid, Abort = true };
+            ReadOnlySpan<ulong> words = [request.RequesterId | ((ulong)request.Pasid << 32), 0, 0, 0, 0, 0, 0, 0, 0, 0];
+            context = _knownContexts.Find(words)
+                ?? _knownContexts.Add(words, new SmmuContext { StreamId = request.RequesterId, Substream = request.Pasid, Abort = true });
             return default;
         }
 
@@ -232,6 +234,10 @@ public sealed partial class SmmuV3Unit
     private SmmuFault MakeContext(
         in DmaRequest request, ReadOnlySpan<ulong> ste, ReadOnlySpan<ulong> cd, bool stage1, bool stage2, in PageTableGeometry geometry, out SmmuContext? context)
     {
+        ReadOnlySpan<ulong> words = [request.RequesterId | ((ulong)request.Pasid << 32), ste[0], ste[1], ste[2], ste[3], cd[0], cd[1], cd[2], cd[3], stage1 ? 1UL : 0];
+        context = _knownContexts.Find(words);
+        if (context != null)
+            return default;
         SmmuRegion low = default, high = default;
         if (stage1)
         {
@@ -239,7 +245,7 @@ public sealed partial class SmmuV3Unit
             TryRegion(cd[0], 1, cd[2], stage2, out high);
         }
 
-        context = new SmmuContext
+        context = _knownContexts.Add(words, new SmmuContext
         {
             StreamId = request.RequesterId,
             Substream = request.Pasid,
@@ -257,7 +263,7 @@ public sealed partial class SmmuV3Unit
             Stage2Stalls = (ste[2] & 1UL << 57) != 0,
             Stage2Records = (ste[2] & 1UL << 58) != 0,
             Space = (stage1 ? cd[0] >> 48 | Stage1Space : 0) | (stage2 ? (ste[2] & 0xFFFF) << 16 | Stage2Space : 0),
-        };
+        });
         return default;
     }
 }

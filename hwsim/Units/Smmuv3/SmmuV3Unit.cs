@@ -18,6 +18,7 @@ public sealed partial class SmmuV3Unit : IommuUnit
     private readonly SmmuOptions _options;
     private readonly IoTlb _ioTlb;
     private readonly SmmuContext?[] _contexts = new SmmuContext?[ContextCacheSize];
+    private readonly ContextMemo<SmmuContext> _knownContexts = new(10);
     private volatile bool _enabled;
     private volatile bool _bypassAborts;
 

@@ -52,8 +52,12 @@ public sealed partial class VtdUnit
         var width = 30 + (9 * (int)(high & 7));
         if (type == 3 || (type == 2 && !_options.PassThrough) || (type == 1 && !_options.DeviceTlb) || width < 39 || width > _options.AddressWidth)
             return VtdFaultReason.ContextInvalid;
+        ReadOnlySpan<ulong> words = [request.RequesterId | ((ulong)request.Pasid << 32), low, high, 0, 0, 0];
+        context = _knownContexts.Find(words);
+        if (context is { Device: null })
+            return VtdFaultReason.None;
         var domain = (ushort)(high >> 8);
-        context = new VtdContext
+        context = _knownContexts.Add(words, new VtdContext
         {
             SourceId = request.RequesterId,
             Pasid = request.Pasid,
@@ -63,7 +67,7 @@ public sealed partial class VtdUnit
             FaultsDisabled = faultsDisabled,
             SecondStage = type == 2 ? default : DirectTable.Of<VtdSecondStage>(Memory, SecondStageGeometry(width, false), low & AddressMask),
             Space = domain,
-        };
+        });
         return VtdFaultReason.None;
     }
 

@@ -27,7 +27,7 @@ public sealed partial class VtdUnit
         var cached = _contexts[ContextIndex(request.RequesterId, request.Pasid)];
         if (cached != null && cached.SourceId == request.RequesterId && cached.Pasid == request.Pasid)
         {
-            context = cached with { Device = device, DeviceTlb = device!.DeviceTlb };
+            context = ReferenceEquals(cached.Device, device) ? cached : cached with { Device = device, DeviceTlb = device!.DeviceTlb };
             return VtdFaultReason.None;
         }
 
@@ -54,7 +54,8 @@ public sealed partial class VtdUnit
             return VtdFaultReason.ScalableContextNotPresent;
         if ((q0 & ~(AddressMask | 0xE1F)) != 0 || q1 >> 21 != 0 || q2 != 0 || q3 != 0)
             return VtdFaultReason.ScalableContextReserved;
-        device = new VtdDevice
+        ReadOnlySpan<ulong> words = [sourceId, q0, q1];
+        device = _knownDevices.Find(words) ?? _knownDevices.Add(words, new VtdDevice
         {
             SourceId = sourceId,
             PasidDirectory = q0 & AddressMask,
@@ -64,7 +65,7 @@ public sealed partial class VtdUnit
             PasidEnabled = (q0 & 8) != 0,
             PageRequests = (q0 & 16) != 0,
             FaultsDisabled = faultsDisabled,
-        };
+        });
         return (device.DeviceTlb && !_options.DeviceTlb) || (device.PageRequests && !device.DeviceTlb) ? VtdFaultReason.ScalableContextInvalid : VtdFaultReason.None;
     }
 
@@ -103,10 +104,14 @@ public sealed partial class VtdUnit
         var second = translation is VtdTranslation.SecondStage or VtdTranslation.Nested;
         if ((second && (q0 & ~(AddressMask | 0x3FF)) != 0) || (translation >= VtdTranslation.FirstStage && (q2 & ~(AddressMask | 0xFF)) != 0))
             return VtdFaultReason.PasidReserved;
+        ReadOnlySpan<ulong> words = [request.RequesterId | ((ulong)request.Pasid << 32), q0, q1, q2, faultsDisabled ? 1UL : 0, 1];
+        context = _knownContexts.Find(words);
+        if (context != null && ReferenceEquals(context.Device, device))
+            return VtdFaultReason.None;
         var domain = (ushort)q1;
         var dirty = (q0 & 1 << 9) != 0;
         var firstStage = translation >= VtdTranslation.FirstStage;
-        context = new VtdContext
+        context = _knownContexts.Add(words, new VtdContext
         {
             SourceId = request.RequesterId,
             Device = device,
@@ -122,7 +127,7 @@ public sealed partial class VtdUnit
             ExecuteEnabled = (q2 & 2) != 0,
             Space = domain | (firstStage ? ((ulong)pasid + 1) << 16 : 0) | (translation == VtdTranslation.FirstStage ? FirstStageOnly : 0)
                 | (translation == VtdTranslation.Nested ? NestedSpace : 0),
-        };
+        });
         return VtdFaultReason.None;
     }
 

@@ -19,6 +19,8 @@ public sealed partial class VtdUnit : IommuUnit
     private readonly VtdOptions _options;
     private readonly IoTlb _ioTlb;
     private readonly VtdContext?[] _contexts = new VtdContext?[ContextCacheSize];
+    private readonly ContextMemo<VtdContext> _knownContexts = new(6);
+    private readonly ContextMemo<VtdDevice> _knownDevices = new(3);
     private volatile bool _translationEnabled;
     private ulong _rootTable;
     private int _mode;
