@@ -62,6 +62,7 @@ internal sealed unsafe class LibraryCases : IDisposable
         yield return Case.Absolute(2, "bytes allocated by map and unmap", "B", 0, () => { var c = cases(); return () => Bytes(c.MapAndUnmap); }) with { Times = (1, 3) };
         yield return Case.Absolute(2, "bytes allocated by a register access", "B", 0, () => { var c = cases(); return () => Bytes(c.Register); }) with { Times = (1, 3) };
         yield return Case.Absolute(2, "bytes allocated by DMA and an interrupt wait", "B", 0, () => { var c = cases(); return () => Bytes(c.DmaAndInterrupt); }) with { Times = (1, 3) };
+        yield return Case.Absolute(2, "bytes allocated by a context-cache miss", "B", 0, () => { var c = new ContextCases(); return () => Bytes(c.Miss); }) with { Times = (1, 3) };
         yield return Case.Absolute(2, "collections while all of these go on (BENCH_SOAK seconds each)", "", 0, () => { var c = cases(); return c.Collections; }) with { Times = (1, 1) };
         yield return Case.Absolute(3, "IOAS_MAP of 256 x 4 KiB, simulated", "ns", 1000, () => cases().Maps);
     }
@@ -81,14 +82,14 @@ internal sealed unsafe class LibraryCases : IDisposable
         _machine.Dispose();
     }
 
-    private void Ioctl()
+    internal void Ioctl()
     {
         var size = 0;
         if (_file.Ioctl(FIONREAD, ref size) != 0)
             throw new InvalidOperationException("FIONREAD failed");
     }
 
-    private void MapAndUnmap() => _ = _ioas.Unmap(_ioas.Map(_buffer, Area, DmaAccess.ReadWrite), Area);
+    internal void MapAndUnmap() => _ = _ioas.Unmap(_ioas.Map(_buffer, Area, DmaAccess.ReadWrite), Area);
 
     private double Collections()
     {
@@ -106,7 +107,7 @@ internal sealed unsafe class LibraryCases : IDisposable
     }
 
     // Liveness: the device inverts what is written.
-    private void Register()
+    internal void Register()
     {
         _registers.Write32(4, 1);
         if (_registers.Read32(4) != ~1u)
@@ -114,7 +115,7 @@ internal sealed unsafe class LibraryCases : IDisposable
     }
 
     // edu reads 64 bytes into its buffer and sends an interrupt.
-    private void DmaAndInterrupt()
+    internal void DmaAndInterrupt()
     {
         _registers.Write64(0x80, _mapped.Iova);
         _registers.Write64(0x88, 0x40000);

@@ -4,6 +4,7 @@ using IommuFd.Sysfs;
 
 // Benchmarks BASELINE REPORT OUTSIDE [CASE...]: runs each case and its C baseline in turn, and prints one line per case; a run of all cases is written to REPORT,
 // with the lines of the file OUTSIDE, which scripts measured. Benchmarks kernel BASELINE ADDRESS ADDRESS CDEV: the cases on the real kernel, our device and C's.
+// Benchmarks bdn [FILTER]: some of the calls one by one under BenchmarkDotNet.
 // The ratio of a round is best by best; the figure given is the median over the rounds. Exit code 1 when a goal is missed twice in a row.
 var report = new Report();
 if (args is ["kernel", var program, var address, var other, var cdev])
@@ -21,6 +22,12 @@ if (args is ["kernel", var program, var address, var other, var cdev])
     foreach (var one in flows.OnKernel())
         Console.WriteLine(report.Add(one, Measurement.Of(one, null)));
     return report.Missed == 0 ? 0 : 1;
+}
+
+if (args is ["bdn", ..])
+{
+    MicroBenchmarks.Run(args.ElementAtOrDefault(1) ?? "");
+    return 0;
 }
 
 if (args.Length < 3)

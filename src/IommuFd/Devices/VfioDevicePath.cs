@@ -16,7 +16,15 @@ internal static class VfioDevicePath
     {
         string operation = $"open VFIO device of {address}";
         string directory = PciBus.DevicePath(address);
-        PciFunction? function = new PciBus(host.Sysfs).Find(address);
+        PciBus bus = new(host.Sysfs);
+
+        // What is open to VFIO needs the smaller part of what is known of a function.
+        if (bus.VfioDevice(address) is { } usual && host.Sysfs.Exists($"{directory}/vfio-dev/{usual}/dev"))
+        {
+            return new VfioLocation("/dev/vfio/devices/" + usual, bus.GroupOf(address), IsNoIommu(usual));
+        }
+
+        PciFunction? function = bus.Find(address);
         if (function is null)
         {
             throw Failure.Because(
@@ -25,7 +33,7 @@ internal static class VfioDevicePath
                 new Evidence(directory, "absent"));
         }
 
-        bool noIommu = function.VfioDevice?.StartsWith("noiommu-", StringComparison.Ordinal) ?? false;
+        bool noIommu = IsNoIommu(function.VfioDevice);
         if (function.DeviceNode is not null
             || (function.Group is not null && (function.VfioDevice is not null || DriverClaim.IsVfio(function.Driver))))
         {
@@ -43,6 +51,8 @@ internal static class VfioDevicePath
             function.Driver is null ? "it is bound to no driver" : $"it is bound to {function.Driver}, not to a VFIO driver",
             $"Run 'vfio bind {address}'.", driver);
     }
+
+    private static bool IsNoIommu(string? name) => name?.StartsWith("noiommu-", StringComparison.Ordinal) ?? false;
 
     internal static IommuFdException NoCharacterDevice(string operation, params ReadOnlySpan<Evidence> evidence) => Failure.Because(
         operation, Errno.ENODEV, FailureCause.NoCharacterDevice, "the VFIO driver gives it no character device, which iommufd needs",

@@ -84,7 +84,7 @@ public sealed class PciBus(ISysfs sysfs)
         }
 
         string? driver = sysfs.LinkName(path + "/driver");
-        string? node = driver is null ? null : VfioDevice(path);
+        string? node = driver is null ? null : VfioDevice(address);
         return new PciFunction
         {
             Address = address,
@@ -93,7 +93,7 @@ public sealed class PciBus(ISysfs sysfs)
             Class = classCode,
             ModuleAlias = alias,
             Driver = driver,
-            Group = int.TryParse(sysfs.LinkName(path + "/iommu_group"), CultureInfo.InvariantCulture, out int group) ? group : null,
+            Group = GroupOf(address),
             VfioDevice = node,
             HasDeviceNode = node is not null && sysfs.Exists($"{path}/vfio-dev/{node}/dev"),
             NumaNode = (int)(sysfs.Number(path + "/numa_node") ?? -1),
@@ -158,9 +158,14 @@ public sealed class PciBus(ISysfs sysfs)
         return groups;
     }
 
-    private string? VfioDevice(string path)
+    /// <summary>The number of a function's IOMMU group, or null.</summary>
+    internal int? GroupOf(PciAddress address) =>
+        int.TryParse(sysfs.LinkName(DevicePath(address) + "/iommu_group"), CultureInfo.InvariantCulture, out int group) ? group : null;
+
+    /// <summary>The name under <c>vfio-dev</c>, or null.</summary>
+    internal string? VfioDevice(PciAddress address)
     {
-        foreach (string name in sysfs.Entries(path + "/vfio-dev"))
+        foreach (string name in sysfs.Entries(DevicePath(address) + "/vfio-dev"))
         {
             if (name.StartsWith("vfio", StringComparison.Ordinal) || name.StartsWith("noiommu-vfio", StringComparison.Ordinal))
             {

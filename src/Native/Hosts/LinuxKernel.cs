@@ -24,7 +24,11 @@ public sealed unsafe class LinuxKernel : IKernel
     public int Close(int fd) => Result(Libc.Close(fd));
 
     /// <inheritdoc/>
-    public int Ioctl(int fd, uint request, nint argument) => Result(Libc.Ioctl(fd, request, argument));
+    public int Ioctl(int fd, uint request, nint argument)
+    {
+        int result = Libc.IoctlPlain(fd, request, argument);
+        return result >= 0 ? result : -Marshal.GetLastSystemError();
+    }
 
     /// <inheritdoc/>
     public nint Mmap(nint address, nuint length, int protection, int flags, int fd, long offset)
