@@ -55,6 +55,9 @@ internal sealed unsafe class LibraryCases : IDisposable
         _file = new MemFdHandle(kernel, fd);
     }
 
+    private static double SoakSeconds { get; } =
+        double.TryParse(Environment.GetEnvironmentVariable("BENCH_SOAK"), CultureInfo.InvariantCulture, out var wanted) ? wanted : 0.2;
+
     public static IEnumerable<Case> All(Func<LibraryCases> cases)
     {
         yield return new Case(1, "ioctl through a safe handle", "ioctl", "ns", 1.15, () => { var c = cases(); return () => Each(20_000, c.Ioctl); });
@@ -63,7 +66,8 @@ internal sealed unsafe class LibraryCases : IDisposable
         yield return Case.Absolute(2, "bytes allocated by a register access", "B", 0, () => { var c = cases(); return () => Bytes(c.Register); }) with { Times = (1, 3) };
         yield return Case.Absolute(2, "bytes allocated by DMA and an interrupt wait", "B", 0, () => { var c = cases(); return () => Bytes(c.DmaAndInterrupt); }) with { Times = (1, 3) };
         yield return Case.Absolute(2, "bytes allocated by a context-cache miss", "B", 0, () => { var c = new ContextCases(); return () => Bytes(c.Miss); }) with { Times = (1, 3) };
-        yield return Case.Absolute(2, "collections while all of these go on (BENCH_SOAK seconds each)", "", 0, () => { var c = cases(); return c.Collections; }) with { Times = (1, 1) };
+        yield return Case.Absolute(2, string.Create(CultureInfo.InvariantCulture, $"collections in a soak of these, {SoakSeconds} s of each"), "", 0, () => { var c = cases(); return c.Collections; })
+            with { Times = (1, 1) };
         yield return Case.Absolute(3, "IOAS_MAP of 256 x 4 KiB, simulated", "ns", 1000, () => cases().Maps);
     }
 
@@ -93,13 +97,12 @@ internal sealed unsafe class LibraryCases : IDisposable
 
     private double Collections()
     {
-        var seconds = double.TryParse(Environment.GetEnvironmentVariable("BENCH_SOAK"), CultureInfo.InvariantCulture, out var wanted) ? wanted : 0.2;
         Action[] all = [Ioctl, MapAndUnmap, Register, DmaAndInterrupt];
         GC.Collect();
         var before = GC.CollectionCount(0);
         foreach (var work in all)
         {
-            for (var start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < seconds;)
+            for (var start = Stopwatch.GetTimestamp(); Stopwatch.GetElapsedTime(start).TotalSeconds < SoakSeconds;)
                 work();
         }
 
