@@ -1,18 +1,23 @@
 namespace IommuFd.HwSim.Units;
 
 /// <summary>
-/// What was decoded before, by the words in memory that it was decoded from. A unit whose context cache misses, because an entry was invalidated or another one took its
-/// place, and which then finds the same words as before, takes the same object: nothing is allocated. It is no cache of the unit: the words are read each time.
+/// What was decoded before, by the words in memory that it was decoded from. A unit whose context cache misses, because an entry was invalidated
+/// or another one took its place, and which then finds the same words as before, takes the same object: nothing is allocated.
+/// It is no cache of the unit: the words are read each time.
 /// </summary>
-/// <remarks>At most 65,536 are kept; above that the garbage collector has work. Not safe for several threads: a unit asks under its lock.</remarks>
+/// <remarks>
+/// At most 16,384 are kept. With more than that in use the garbage collector has work, and one in 16 is kept in place of another: objects that
+/// live shortly cost least. Not safe for several threads: a unit asks under its lock.
+/// </remarks>
 /// <typeparam name="T">What is decoded; never changed afterwards.</typeparam>
 /// <param name="words">How many words there are.</param>
 internal sealed class ContextMemo<T>(int words)
     where T : class
 {
-    private const int First = 64, Most = 65536, Probes = 4;
+    private const int First = 64, Most = 16384, Probes = 4;
     private ulong[] _words = [];
     private T?[] _made = [];
+    private int _refused;
 
     /// <summary>The object that was made from these words, or null.</summary>
     internal T? Find(ReadOnlySpan<ulong> from)
@@ -29,8 +34,17 @@ internal sealed class ContextMemo<T>(int words)
     /// <summary>Keeps an object, in place of one that was made from the same words.</summary>
     internal T Add(ReadOnlySpan<ulong> from, T made)
     {
-        while (!TryAdd(from, made, _made.Length == Most))
+        while (!TryAdd(from, made, _made.Length == Most && (_refused & 15) == 15))
+        {
+            if (_made.Length == Most)
+            {
+                _refused++;
+                break;
+            }
+
             Grow();
+        }
+
         return made;
     }
 
@@ -42,6 +56,7 @@ internal sealed class ContextMemo<T>(int words)
                 continue;
             from.CopyTo(WordsOf(at));
             _made[at] = made;
+            _refused += replace ? 1 : 0;
             return true;
         }
 

@@ -21,7 +21,8 @@ public sealed partial class AmdViUnit
         if ((q0 & 1) == 0)
         {
             ReadOnlySpan<ulong> none = [request.RequesterId | ((ulong)request.Pasid << 32), 0, 0, 0, 0];
-            context = _knownContexts.Find(none) ?? _knownContexts.Add(none, new AmdContext { DeviceId = request.RequesterId, Pasid = request.Pasid, Passes = true });
+            context = _knownContexts.Find(none)
+                ?? _knownContexts.Add(none, new AmdContext { DeviceId = request.RequesterId, Pasid = request.Pasid, Passes = true });
             return default;
         }
 

@@ -129,7 +129,11 @@ public sealed partial class RiscvIommuUnit
             }
         }
 
-        ReadOnlySpan<ulong> words = [request.RequesterId | ((ulong)request.Pasid << 32), dc[0], dc[1], dc[2], dc[3], dc[4], dc[5], dc[6], fsc, pscid, (gxl ? 1UL : 0) | (supervisor ? 2UL : 0) | (sum ? 4UL : 0)];
+        ReadOnlySpan<ulong> words =
+        [
+            request.RequesterId | ((ulong)request.Pasid << 32), dc[0], dc[1], dc[2], dc[3], dc[4], dc[5], dc[6], fsc, pscid,
+            (gxl ? 1UL : 0) | (supervisor ? 2UL : 0) | (sum ? 4UL : 0),
+        ];
         context = _knownContexts.Find(words);
         if (context != null)
             return default;

@@ -234,7 +234,8 @@ public sealed partial class SmmuV3Unit
     private SmmuFault MakeContext(
         in DmaRequest request, ReadOnlySpan<ulong> ste, ReadOnlySpan<ulong> cd, bool stage1, bool stage2, in PageTableGeometry geometry, out SmmuContext? context)
     {
-        ReadOnlySpan<ulong> words = [request.RequesterId | ((ulong)request.Pasid << 32), ste[0], ste[1], ste[2], ste[3], cd[0], cd[1], cd[2], cd[3], stage1 ? 1UL : 0];
+        ReadOnlySpan<ulong> words =
+            [request.RequesterId | ((ulong)request.Pasid << 32), ste[0], ste[1], ste[2], ste[3], cd[0], cd[1], cd[2], cd[3], stage1 ? 1UL : 0];
         context = _knownContexts.Find(words);
         if (context != null)
             return default;
