@@ -12,8 +12,8 @@ namespace IommuFd.HwSim.Kernel;
 /// </summary>
 /// <remarks>
 /// Does not model: ATS and PRI, stalls, SVA, command queue errors, and that Linux gives no IOMMU to the second device behind a
-/// bridge to conventional PCI (both have one stream id; here they are a group of two). The machine is fully coherent (the firmware's CANWBS), so virtual SMMUs can be
-/// made.
+/// bridge to conventional PCI (both have one stream id; here they are a group of two). The machine is fully
+/// coherent (the firmware's CANWBS), so virtual SMMUs can be made.
 /// </remarks>
 public sealed partial class SmmuOps : IommuOps
 {
