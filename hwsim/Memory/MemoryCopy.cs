@@ -15,7 +15,10 @@ internal static unsafe partial class MemoryCopy
     [SuppressGCTransition]
     private static partial void* MemCpy(void* destination, void* source, nuint length);
 
-    /// <summary>Copies words and queue entries with one access each, pages in line, other lengths by the runtime up to 1 KiB and by the C library in pieces of 64 KiB above.</summary>
+    /// <summary>
+    /// Copies words and queue entries with one access each, pages in line, other lengths by the runtime up to 1 KiB and by the C library in pieces of
+    /// 64 KiB above.
+    /// </summary>
     // SAFETY: the caller vouches for both ranges.
     internal static void Copy(void* destination, void* source, ulong length)
     {

@@ -7,8 +7,8 @@ namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
 /// A fault region that the user has mapped: records in shared memory, a head that the kernel counts up and a tail that the user does. The kernel
-/// keeps its own count of what it wrote and believes the user nothing but the tail, and that only when it is possible; with an impossible one there is no
-/// room.
+/// keeps its own count of what it wrote and believes the user nothing but the tail, and that only when it is possible; with an impossible one there
+/// is no room.
 /// </summary>
 // SAFETY (whole class): the mapping is ours alone, lives as long as the object, and its file cannot shrink; slots are inside it by construction.
 internal sealed unsafe class RfcFaultRing : IDisposable

@@ -30,7 +30,8 @@ public sealed partial class AmdViUnit
         var guest = (q0 & 1UL << 55) != 0;
         var glx = (int)(q0 >> 56 & 3);
         var had = (int)(q0 >> 7 & 3);
-        if ((q0 & (0x7CUL | 1UL << 63)) != 0 || (q0 & 2) != 0 && (mode == 7 || mode > _options.HostLevels || glx >= _options.GcrLevels || (guest && !_options.GuestTranslation)
+        if ((q0 & (0x7CUL | 1UL << 63)) != 0 || (q0 & 2) != 0
+            && (mode == 7 || mode > _options.HostLevels || glx >= _options.GcrLevels || (guest && !_options.GuestTranslation)
             || had == 1 || (had != 0 && !_options.HostAccessedDirty)))
             return new AmdFault(AmdEvent.ILLEGAL_DEV_TABLE_ENTRY);
 

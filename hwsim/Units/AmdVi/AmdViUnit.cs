@@ -3,12 +3,12 @@ using IommuFd.HwSim.PageTables;
 namespace IommuFd.HwSim.Units;
 
 /// <summary>
-/// An AMD IOMMU: AMD I/O Virtualization Technology (IOMMU) Specification, revision 3. Device table, host (v1) and guest (v2) page tables are read from physical memory;
-/// software programs the unit through its registers and the command buffer.
+/// An AMD IOMMU: AMD I/O Virtualization Technology (IOMMU) Specification, revision 3. Device table, host (v1) and guest (v2) page tables are read
+/// from physical memory; software programs the unit through its registers and the command buffer.
 /// </summary>
 /// <remarks>
-/// Does not model: interrupt remapping and virtual APIC (messages pass), exclusion ranges, SEV-SNP, event counters, the hardware event registers, device table segments,
-/// command buffer priorities, paging caches. Unmodelled registers are noted in <see cref="RegisterFile.Unmodelled"/>.
+/// Does not model: interrupt remapping and virtual APIC (messages pass), exclusion ranges, SEV-SNP, event counters, the hardware event registers,
+/// device table segments, command buffer priorities, paging caches. Unmodelled registers are noted in <see cref="RegisterFile.Unmodelled"/>.
 /// </remarks>
 public sealed partial class AmdViUnit : IommuUnit
 {
@@ -43,7 +43,8 @@ public sealed partial class AmdViUnit : IommuUnit
         output = 0;
         sizeLg2 = 0;
         var context = _contexts[ContextIndex(requesterId, pasid)];
-        return _enabled && context != null && context.DeviceId == requesterId && context.Pasid == pasid && !context.Passes && !context.Blocks && !ChecksStaleness
+        return _enabled && context != null && context.DeviceId == requesterId && context.Pasid == pasid && !context.Passes
+            && !context.Blocks && !ChecksStaleness
             && _ioTlb.TryHit(context.Space, address, access, out output, out sizeLg2);
     }
 
@@ -102,7 +103,8 @@ public sealed partial class AmdViUnit : IommuUnit
         var access = (WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute);
         if (context.Guest)
         {
-            var guestAccess = access | (update ? WalkAccess.UpdateAccessedDirty : 0) | ((request.Access & DmaAccess.Privileged) != 0 ? WalkAccess.Privileged : 0);
+            var guestAccess = access | (update ? WalkAccess.UpdateAccessedDirty : 0)
+                | ((request.Access & DmaAccess.Privileged) != 0 ? WalkAccess.Privileged : 0);
             var fault = WalkGuest(request, context, guestAccess, update, out var guest);
             if (fault.Event != AmdEvent.None)
                 return fault;
@@ -148,7 +150,8 @@ public sealed partial class AmdViUnit : IommuUnit
     {
         WalkFault.TableOutsideMemory => new AmdFault(AmdEvent.PAGE_TAB_HARDWARE_ERROR, 0, result.EntryAddress),
         WalkFault.NotPresent or WalkFault.AddressTooWide => new AmdFault(AmdEvent.IO_PAGE_FAULT),
-        WalkFault.Read or WalkFault.Write or WalkFault.Execute or WalkFault.Privilege => new AmdFault(AmdEvent.IO_PAGE_FAULT, AmdFault.Present | AmdFault.Permission),
+        WalkFault.Read or WalkFault.Write or WalkFault.Execute or WalkFault.Privilege =>
+            new AmdFault(AmdEvent.IO_PAGE_FAULT, AmdFault.Present | AmdFault.Permission),
         _ => new AmdFault(AmdEvent.IO_PAGE_FAULT, AmdFault.Present | AmdFault.Reserved),
     };
 
@@ -166,7 +169,8 @@ public sealed partial class AmdViUnit : IommuUnit
         lock (_gate)
         {
             var found = FindContext(request, out var now);
-            if (found.Event != AmdEvent.None || now!.Space != context.Space || now.HostTable.Root != context.HostTable.Root || now.GuestTable.Root != context.GuestTable.Root
+            if (found.Event != AmdEvent.None || now!.Space != context.Space || now.HostTable.Root != context.HostTable.Root
+                || now.GuestTable.Root != context.GuestTable.Root
                 || now.Host != context.Host || now.Guest != context.Guest || now.Permitted != context.Permitted)
             {
                 ReportStale(new StaleUse(request, cached.Output, null, $"INVALIDATE_DEVTAB_ENTRY of device {request.RequesterId:x4}"));

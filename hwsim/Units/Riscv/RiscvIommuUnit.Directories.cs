@@ -79,7 +79,8 @@ public sealed partial class RiscvIommuUnit
     private static bool IsMsiMisconfigured(ReadOnlySpan<ulong> dc, int secondMode)
     {
         var mode = dc[4] >> 60;
-        return mode > 1 || (dc[4] & 0x0FFF_F000_0000_0000) != 0 || (mode == 1 && secondMode == 0) || dc[5] >> 52 != 0 || dc[6] >> 52 != 0 || dc[7] != 0;
+        return mode > 1 || (dc[4] & 0x0FFF_F000_0000_0000) != 0 || (mode == 1 && secondMode == 0) || dc[5] >> 52 != 0
+            || dc[6] >> 52 != 0 || dc[7] != 0;
     }
 
     private bool IsProcessMode(int mode) => mode == 0 || (mode <= 3 && (_options.ProcessDirectories >> (mode - 1) & 1) != 0);
@@ -148,7 +149,9 @@ public sealed partial class RiscvIommuUnit
             ResponsesWithPasid = (tc & Prpr) != 0,
             T2Gpa = (tc & T2GpaBit) != 0,
             First = firstMode == 0 ? RiscvStage.Bare : narrow ? RiscvStage.Sv32 : RiscvStage.Sv64,
-            FirstTable = firstMode == 0 ? default : FirstTable(firstMode, narrow, second, secondGeometry, (fsc & PpnOfContext) << 12, HardwareRules(tc & Sade)),
+            FirstTable = firstMode == 0
+                ? default
+                : FirstTable(firstMode, narrow, second, secondGeometry, (fsc & PpnOfContext) << 12, HardwareRules(tc & Sade)),
             FirstRules = HardwareRules(tc & Sade),
             Second = second,
             SecondTable = second switch

@@ -3,12 +3,13 @@ using IommuFd.HwSim.PageTables;
 namespace IommuFd.HwSim.Units;
 
 /// <summary>
-/// A RISC-V IOMMU: RISC-V IOMMU Architecture Specification 1.0. Directories and tables are read from physical memory; software programs the unit through its registers
-/// and the command queue.
+/// A RISC-V IOMMU: RISC-V IOMMU Architecture Specification 1.0. Directories and tables are read from physical memory; software programs the unit
+/// through its registers and the command queue.
 /// </summary>
 /// <remarks>
-/// Does not model: big-endian structures (capabilities.END = 0), performance counters (HPM = 0), QoS identifiers, command timeouts, data corruption causes,
-/// wired interrupts (fctl.WSI is read-only 0), non-leaf invalidation (NL = 0). Device ids have 16 bits here, as PCI requester ids without a segment.
+/// Does not model: big-endian structures (capabilities.END = 0), performance counters (HPM = 0), QoS identifiers, command timeouts, data corruption
+/// causes, wired interrupts (fctl.WSI is read-only 0), non-leaf invalidation (NL = 0). Device ids have 16 bits here, as PCI requester ids without a
+/// segment.
 /// </remarks>
 public sealed partial class RiscvIommuUnit : IommuUnit
 {
@@ -56,7 +57,8 @@ public sealed partial class RiscvIommuUnit : IommuUnit
         {
             if ((request.Access & (DmaAccess.Translated | DmaAccess.TranslationRequest)) != 0)
                 return Refuse(request, new RiscvFault(RiscvCause.TypeDisallowed), false, out translation);
-            translation = new DmaTranslation { Output = request.Address, SizeLg2 = 63, Allowed = DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute };
+            translation = new DmaTranslation { Output = request.Address, SizeLg2 = 63,
+                Allowed = DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute };
             return true;
         }
 
@@ -154,7 +156,8 @@ public sealed partial class RiscvIommuUnit : IommuUnit
 
     private static RiscvFault WalkFirst(in DmaRequest request, RiscvContext context, bool update, out WalkResult first)
     {
-        var access = ((WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute | WalkAccess.Privileged)) | Rules(context.FirstRules, update);
+        var access = ((WalkAccess)request.Access & (WalkAccess.Read | WalkAccess.Write | WalkAccess.Execute | WalkAccess.Privileged))
+            | Rules(context.FirstRules, update);
         // A supervisor never executes user pages, and touches them only with SUM.
         if ((request.Access & DmaAccess.Privileged) != 0 && (!context.SupervisorUserAccess || (request.Access & DmaAccess.Execute) != 0))
             access |= WalkAccess.PrivilegedNotUser;
@@ -201,7 +204,9 @@ public sealed partial class RiscvIommuUnit : IommuUnit
     {
         var allowed = (DmaAccess)attributes & (DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute);
         // A page that is not dirty is cached without its write permission: the first write walks again, to set the bit or to fault.
-        return rules != 0 && (request.Access & DmaAccess.Write) == 0 && (attributes & PageAttributes.Dirty) == 0 ? allowed & ~DmaAccess.Write : allowed;
+        return rules != 0 && (request.Access & DmaAccess.Write) == 0 && (attributes & PageAttributes.Dirty) == 0
+            ? allowed & ~DmaAccess.Write
+            : allowed;
     }
 
     // Each of the page, guest-page and access faults comes in three kinds: for reads (given), writes (+2), instruction fetches (-1; access fault -4).
@@ -221,7 +226,8 @@ public sealed partial class RiscvIommuUnit : IommuUnit
         lock (_gate)
         {
             var found = FindContext(request, out var now, out _);
-            if (found.Cause != RiscvCause.None || now!.Space != context.Space || now.FirstTable.Root != context.FirstTable.Root || now.SecondTable.Root != context.SecondTable.Root
+            if (found.Cause != RiscvCause.None || now!.Space != context.Space || now.FirstTable.Root != context.FirstTable.Root
+                || now.SecondTable.Root != context.SecondTable.Root
                 || now.First != context.First || now.Second != context.Second)
             {
                 ReportStale(new StaleUse(request, cached.Output, null, $"IODIR.INVAL_DDT of device {request.RequesterId:x4}"

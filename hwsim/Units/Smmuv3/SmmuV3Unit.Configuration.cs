@@ -173,7 +173,8 @@ public sealed partial class SmmuV3Unit
         {
             var reader = new DirectTableReader(Memory);
             var rules = Stage2Rules(ste[2]);
-            if (!TableWalk.Walk<ArmStage2, DirectTableReader>(geometry, Root(ste[3], geometry), ref reader, address, WalkAccess.Read | rules, out var second))
+            if (!TableWalk.Walk<ArmStage2, DirectTableReader>(geometry, Root(ste[3], geometry), ref reader, address,
+                WalkAccess.Read | rules, out var second))
                 return Stage2Fault(second, SmmuClass.Cd, address);
             physical = second.Output;
         }
@@ -232,7 +233,8 @@ public sealed partial class SmmuV3Unit
         (word2 & 1UL << 56) != 0 ? WalkAccess.UpdateAccessedDirty : (word2 & 1UL << 53) != 0 ? 0 : WalkAccess.FaultOnClearAccessed;
 
     private SmmuFault MakeContext(
-        in DmaRequest request, ReadOnlySpan<ulong> ste, ReadOnlySpan<ulong> cd, bool stage1, bool stage2, in PageTableGeometry geometry, out SmmuContext? context)
+        in DmaRequest request, ReadOnlySpan<ulong> ste, ReadOnlySpan<ulong> cd, bool stage1, bool stage2, in PageTableGeometry geometry,
+        out SmmuContext? context)
     {
         ReadOnlySpan<ulong> words =
             [request.RequesterId | ((ulong)request.Pasid << 32), ste[0], ste[1], ste[2], ste[3], cd[0], cd[1], cd[2], cd[3], stage1 ? 1UL : 0];

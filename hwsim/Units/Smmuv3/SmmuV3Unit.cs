@@ -3,13 +3,13 @@ using IommuFd.HwSim.PageTables;
 namespace IommuFd.HwSim.Units;
 
 /// <summary>
-/// An Arm SMMUv3: System Memory Management Unit Architecture Specification, version 3 (non-secure programming interface). Structures are read from physical memory;
-/// software programs the unit through its registers and the command queue.
+/// An Arm SMMUv3: System Memory Management Unit Architecture Specification, version 3 (non-secure programming interface). Structures are read from
+/// physical memory; software programs the unit through its registers and the command queue.
 /// </summary>
 /// <remarks>
-/// Does not model: the secure and realm states, AArch32 tables, EL2 and EL2&amp;0 worlds (STRW other than 0), ATOS, VATOS, MPAM, split stage-2 address spaces, 52-bit
-/// addresses (IDR5.VAX), event merging (MEV), memory attributes and overrides (they have no effect on a model without caches), global TLB entries
-/// (each ASID has its own). Unmodelled registers are noted in <see cref="RegisterFile.Unmodelled"/>.
+/// Does not model: the secure and realm states, AArch32 tables, EL2 and EL2&amp;0 worlds (STRW other than 0), ATOS, VATOS, MPAM, split stage-2
+/// address spaces, 52-bit addresses (IDR5.VAX), event merging (MEV), memory attributes and overrides (they have no effect on a model without caches),
+/// global TLB entries (each ASID has its own). Unmodelled registers are noted in <see cref="RegisterFile.Unmodelled"/>.
 /// </remarks>
 public sealed partial class SmmuV3Unit : IommuUnit
 {
@@ -55,7 +55,8 @@ public sealed partial class SmmuV3Unit : IommuUnit
         translation = default;
         if (!_enabled)
         {
-            translation = new DmaTranslation { Output = request.Address, SizeLg2 = 63, Allowed = DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute };
+            translation = new DmaTranslation { Output = request.Address, SizeLg2 = 63,
+                Allowed = DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute };
             return !_bypassAborts;
         }
 
@@ -85,7 +86,8 @@ public sealed partial class SmmuV3Unit : IommuUnit
 
             if ((request.Access & DmaAccess.Translated) != 0 && context.Ats == 1)
             {
-                translation = new DmaTranslation { Output = request.Address, SizeLg2 = 12, Allowed = request.Access & (DmaAccess.Read | DmaAccess.Write) };
+                translation = new DmaTranslation { Output = request.Address, SizeLg2 = 12,
+                    Allowed = request.Access & (DmaAccess.Read | DmaAccess.Write) };
                 return true;
             }
         }
@@ -202,7 +204,9 @@ public sealed partial class SmmuV3Unit : IommuUnit
         var allowed = (DmaAccess)attributes & (DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute);
         // A page whose dirty state hardware keeps is cached for reads until it was written: the first write walks again and marks it.
         return (rules & WalkAccess.UpdateAccessedDirty) != 0 && (request.Access & DmaAccess.Write) == 0
-            && (attributes & (PageAttributes.DirtyTracked | PageAttributes.Dirty)) == PageAttributes.DirtyTracked ? allowed & ~DmaAccess.Write : allowed;
+            && (attributes & (PageAttributes.DirtyTracked | PageAttributes.Dirty)) == PageAttributes.DirtyTracked
+                ? allowed & ~DmaAccess.Write
+                : allowed;
     }
 
     private static int ContextIndex(ushort streamId, uint substream) => (int)(streamId ^ ((substream + 1) * 0x9E37)) & (ContextCacheSize - 1);
@@ -212,11 +216,14 @@ public sealed partial class SmmuV3Unit : IommuUnit
         lock (_gate)
         {
             var found = FindContext(request, out var now);
-            if (found.Event != SmmuEvent.None || now!.Space != context.Space || now.Stage2Table.Root != context.Stage2Table.Root || now.Region0 != context.Region0
+            if (found.Event != SmmuEvent.None || now!.Space != context.Space || now.Stage2Table.Root != context.Stage2Table.Root
+                || now.Region0 != context.Region0
                 || now.Region1 != context.Region1)
             {
                 ReportStale(new StaleUse(request, cached.Output, null, $"CMD_CFGI_STE of stream {request.RequesterId:x4}"
-                    + (context.Stage1 ? $" or CMD_CFGI_CD of substream {(request.Pasid == DmaRequest.NoPasid ? 0 : request.Pasid):x}" : string.Empty)));
+                    + (context.Stage1
+                        ? $" or CMD_CFGI_CD of substream {(request.Pasid == DmaRequest.NoPasid ? 0 : request.Pasid):x}"
+                        : string.Empty)));
                 return;
             }
 
@@ -224,9 +231,11 @@ public sealed partial class SmmuV3Unit : IommuUnit
             if (fault.Event == SmmuEvent.None && fresh.Output == cached.Output)
                 return;
             var missed = context.Stage1
-                ? $"CMD_TLBI_NH_VA of ASID {context.Space & 0xFFFF:x}, VMID {context.Space >> 16 & 0xFFFF:x}" + (context.Stage2 ? " or CMD_TLBI_S12_VMALL" : string.Empty)
+                ? $"CMD_TLBI_NH_VA of ASID {context.Space & 0xFFFF:x}, VMID {context.Space >> 16 & 0xFFFF:x}"
+                    + (context.Stage2 ? " or CMD_TLBI_S12_VMALL" : string.Empty)
                 : $"CMD_TLBI_S2_IPA of VMID {context.Space >> 16 & 0xFFFF:x}";
-            ReportStale(new StaleUse(request, cached.Output, fault.Event == SmmuEvent.None ? fresh.Output : null, $"{missed}, address 0x{request.Address & ~0xFFFUL:x}"));
+            ReportStale(new StaleUse(request, cached.Output, fault.Event == SmmuEvent.None ? fresh.Output : null,
+                $"{missed}, address 0x{request.Address & ~0xFFFUL:x}"));
         }
     }
 }

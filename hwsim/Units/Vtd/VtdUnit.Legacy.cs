@@ -72,7 +72,8 @@ public sealed partial class VtdUnit
     }
 
     private PageTableGeometry SecondStageGeometry(int width, bool dirty) => VtdSecondStage.Geometry(
-        width, Memory.Options.AddressBits, (dirty ? PageTableFeatures.DirtyTracking : 0) | (_options.SnoopControl ? 0 : PageTableFeatures.NoSnoopControl)
+        width, Memory.Options.AddressBits,
+        (dirty ? PageTableFeatures.DirtyTracking : 0) | (_options.SnoopControl ? 0 : PageTableFeatures.NoSnoopControl)
             | (_options.DeviceTlb ? 0 : PageTableFeatures.NoTransientMapping),
         0x1000 | ((ulong)(_options.LargePages & 1) << 21) | ((ulong)(_options.LargePages & 2) << 29));
 }

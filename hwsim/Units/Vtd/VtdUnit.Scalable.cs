@@ -47,7 +47,8 @@ public sealed partial class VtdUnit
         if ((root & ~(AddressMask | 1)) != 0)
             return VtdFaultReason.ScalableRootReserved;
         var entry = (root & AddressMask) + ((ulong)(sourceId & 0x7F) * 32);
-        if (!Memory.Read64(entry, out var q0) || !Memory.Read64(entry + 8, out var q1) || !Memory.Read64(entry + 16, out var q2) || !Memory.Read64(entry + 24, out var q3))
+        if (!Memory.Read64(entry, out var q0) || !Memory.Read64(entry + 8, out var q1) || !Memory.Read64(entry + 16, out var q2)
+            || !Memory.Read64(entry + 24, out var q3))
             return VtdFaultReason.ScalableContextTableInvalid;
         faultsDisabled = (q0 & 2) != 0;
         if ((q0 & 1) == 0)
@@ -87,7 +88,8 @@ public sealed partial class VtdUnit
         if ((directory & ~(AddressMask | 3)) != 0)
             return VtdFaultReason.PasidDirectoryReserved;
         var entry = (directory & AddressMask) + ((ulong)(pasid & 0x3F) * 64);
-        if (!Memory.Read64(entry, out var q0) || !Memory.Read64(entry + 8, out var q1) || !Memory.Read64(entry + 16, out var q2) || !Memory.Read64(entry + 56, out _))
+        if (!Memory.Read64(entry, out var q0) || !Memory.Read64(entry + 8, out var q1) || !Memory.Read64(entry + 16, out var q2)
+            || !Memory.Read64(entry + 56, out _))
             return VtdFaultReason.PasidTableInvalid;
         faultsDisabled |= (q0 & 2) != 0;
         if ((q0 & 1) == 0)
@@ -120,7 +122,8 @@ public sealed partial class VtdUnit
             Translation = translation,
             DeviceTlb = device.DeviceTlb,
             FaultsDisabled = faultsDisabled,
-            SecondStage = second ? DirectTable.Of<VtdSecondStage>(Memory, SecondStageGeometry(30 + (9 * (int)(q0 >> 2 & 7)), dirty), q0 & AddressMask, dirty ? WalkAccess.UpdateAccessedDirty : 0) : default,
+            SecondStage = second ? DirectTable.Of<VtdSecondStage>(Memory, SecondStageGeometry(30 + (9 * (int)(q0 >> 2 & 7)), dirty), q0 & AddressMask,
+                dirty ? WalkAccess.UpdateAccessedDirty : 0) : default,
             SecondStageRules = dirty ? WalkAccess.UpdateAccessedDirty : 0,
             FirstStage = firstStage ? FirstStageTable(q2, second) : default,
             SupervisorEnabled = (q2 & 1) != 0 || !firstStage,

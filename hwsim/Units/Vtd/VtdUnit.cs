@@ -3,8 +3,8 @@ using IommuFd.HwSim.PageTables;
 namespace IommuFd.HwSim.Units;
 
 /// <summary>
-/// A VT-d remapping unit: Intel Virtualization Technology for Directed I/O, revision 4 and later. Tables are read from physical memory; software programs them there and
-/// tells the unit through its registers, exactly as a driver does with the real one.
+/// A VT-d remapping unit: Intel Virtualization Technology for Directed I/O, revision 4 and later. Tables are read from physical memory; software
+/// programs them there and tells the unit through its registers, exactly as a driver does with the real one.
 /// </summary>
 /// <remarks>
 /// Does not model: advanced fault logging, protected memory regions, interrupt remapping and posting (messages pass unchanged), performance counters,
@@ -64,7 +64,8 @@ public sealed partial class VtdUnit : IommuUnit
     {
         if (!_translationEnabled)
         {
-            translation = new DmaTranslation { Output = request.Address, SizeLg2 = 63, Allowed = DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute };
+            translation = new DmaTranslation { Output = request.Address, SizeLg2 = 63,
+                Allowed = DmaAccess.Read | DmaAccess.Write | DmaAccess.Execute };
             return true;
         }
 
@@ -86,7 +87,8 @@ public sealed partial class VtdUnit : IommuUnit
                 return Refuse(request, reason, context!.FaultsDisabled, out translation);
             if ((request.Access & DmaAccess.Translated) != 0)
             {
-                translation = new DmaTranslation { Output = request.Address, SizeLg2 = 12, Allowed = request.Access & (DmaAccess.Read | DmaAccess.Write) };
+                translation = new DmaTranslation { Output = request.Address, SizeLg2 = 12,
+                    Allowed = request.Access & (DmaAccess.Read | DmaAccess.Write) };
                 return true;
             }
         }

@@ -51,7 +51,8 @@ public struct iommu_ioasid_fault_region
 }
 
 /// <summary>
-/// First bytes of a fault region that is mapped: a ring of records. Layout ours. A counter's record is at offset + (counter % nr_records) * record_size.
+/// First bytes of a fault region that is mapped: a ring of records. Layout ours. A counter's record is at offset + (counter % nr_records) *
+/// record_size.
 /// </summary>
 [StructLayout(LayoutKind.Sequential)]
 public struct iommu_ioasid_fault_ring
