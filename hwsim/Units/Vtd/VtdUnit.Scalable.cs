@@ -67,7 +67,9 @@ public sealed partial class VtdUnit
             PageRequests = (q0 & 16) != 0,
             FaultsDisabled = faultsDisabled,
         });
-        return (device.DeviceTlb && !_options.DeviceTlb) || (device.PageRequests && !device.DeviceTlb) ? VtdFaultReason.ScalableContextInvalid : VtdFaultReason.None;
+        return (device.DeviceTlb && !_options.DeviceTlb) || (device.PageRequests && !device.DeviceTlb)
+            ? VtdFaultReason.ScalableContextInvalid
+            : VtdFaultReason.None;
     }
 
     private VtdFaultReason ReadPasidEntry(in DmaRequest request, VtdDevice device, out VtdContext? context, out bool faultsDisabled)

@@ -154,7 +154,9 @@ public sealed unsafe partial class IommuContext : Resource
     internal int Call<T>(uint request, ref T command)
         where T : unmanaged => _handle is null ? -Errno.ENOTTY : _handle.Ioctl(request, ref command);
 
-    /// <summary>The same for an object of this context that is held for the length of the call, and so holds the context and its descriptor.</summary>
+    /// <summary>
+    /// The same for an object of this context that is held for the length of the call, and so holds the context and its descriptor.
+    /// </summary>
     [MethodImpl(MethodImplOptions.AggressiveInlining)]
     internal int HeldCall<T>(uint request, ref T command)
         where T : unmanaged => _handle is null ? -Errno.ENOTTY : _handle.IoctlHeld(request, ref command);

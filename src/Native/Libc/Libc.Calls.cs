@@ -17,8 +17,8 @@ public static unsafe partial class Libc
     [LibraryImport(Name, EntryPoint = "close", SetLastError = true)]
     internal static partial int Close(int fd);
 
-    // Without SetLastError: the caller reads errno after a failure with Marshal.GetLastSystemError as its next call, which is what the stub of SetLastError does too; the stub
-    // also clears and stores it at every success, which took a tenth of a short ioctl.
+    // Without SetLastError: the caller reads errno after a failure with Marshal.GetLastSystemError as its next call, which is what the stub of
+    // SetLastError does too; the stub also clears and stores it at every success, which took a tenth of a short ioctl.
     [LibraryImport(Name, EntryPoint = "ioctl")]
     internal static partial int IoctlPlain(int fd, nuint request, nint argument);
 
