@@ -8,6 +8,7 @@ internal sealed class SmmuStage2Domain : TableDomain<ArmStage2>, ISmmuAttached
 {
     private readonly SmmuDriver _driver;
     private readonly int _vmid;
+    private readonly HashSet<int> _descriptors = [];
 
     private SmmuStage2Domain(SmmuOps owner, IommuDomainType type, SmmuDriver driver, PageTable<ArmStage2> table)
         : base(owner, type, table, tracksDirty: false)
@@ -35,6 +36,35 @@ internal sealed class SmmuStage2Domain : TableDomain<ArmStage2>, ISmmuAttached
         {
             // The arena is full.
             return null;
+        }
+    }
+
+    /// <summary>Maps the context descriptor of a user's stage 1 for the unit to read: in the second half of the window of interrupts, whose first has doorbells.</summary>
+    internal bool TryMapDescriptor(ulong physical, out ulong at)
+    {
+        const int Most = 64;
+        const ulong Page = 4096;
+        at = 0;
+        lock (_descriptors)
+        {
+            int slot = 0;
+            while (_descriptors.Contains(slot))
+            {
+                slot++;
+            }
+
+            at = SmmuOps.MsiRegion.Start + (SmmuOps.MsiRegion.Length / 2) + ((ulong)slot * Page);
+            return slot < Most && Map(at, physical, Page, IommuProt.Read | IommuProt.Cache) == 0 && _descriptors.Add(slot);
+        }
+    }
+
+    /// <summary>Undoes it.</summary>
+    internal void UnmapDescriptor(ulong at)
+    {
+        lock (_descriptors)
+        {
+            _ = Unmap(at, 4096);
+            _descriptors.Remove((int)((at - SmmuOps.MsiRegion.Start - (SmmuOps.MsiRegion.Length / 2)) / 4096));
         }
     }
 

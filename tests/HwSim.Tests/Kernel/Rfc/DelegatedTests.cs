@@ -42,7 +42,8 @@ public sealed unsafe class DelegatedTests : IDisposable
         var capabilities = _machine.Capabilities(_iommu, 4);
         byte[] formats = capabilities.Find(static c => c.Id == IOMMU_DEVICE_INFO_CAP_USER_PASID_TABLE).Payload;
         Assert.Equal((1, (int)iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_SMMUV3, 84), (BitConverter.ToInt32(formats), BitConverter.ToInt32(formats, 8), BitConverter.ToInt32(formats, 12)));
-        Assert.DoesNotContain(capabilities, static c => c.Id == IOMMU_DEVICE_INFO_CAP_USER_PGTABLE);
+        formats = capabilities.Find(static c => c.Id == IOMMU_DEVICE_INFO_CAP_USER_PGTABLE).Payload;
+        Assert.Equal((1, (int)iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_LPAE_S1, 48), (BitConverter.ToInt32(formats), BitConverter.ToInt32(formats, 8), BitConverter.ToInt32(formats, 12)));
         Assert.Null(_machine.PasidCapability(_machine.OpenBound(RfcMachine.Edu, _iommu, 1)));
     }
 

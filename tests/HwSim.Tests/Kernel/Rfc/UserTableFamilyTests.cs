@@ -65,6 +65,41 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
         Assert.Equal(-Errno.EINVAL, machine.Attach(machine.OpenBound(RfcMachine.Nic, _iommu, 2), _iommu, machine.AllocUserTable(_iommu, _gpa, 0x20000)));
     }
 
+    [Fact]
+    [Trait("rfc", "1.1-hardware-nesting")]
+    [Trait("rfc", "4.4")]
+    public void SMMU_one_table_of_the_user_is_a_default_space_and_its_descriptor_the_kernels()
+    {
+        const iommu_ioasid_format format = iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_LPAE_S1;
+        RfcMachine machine = Boot("rfc-smmuv3");
+        ArmTable(0x20000, 0x9000);
+        ArmTable(0x30000, 0xA000);
+        int edu = machine.OpenBound(RfcMachine.Edu, _iommu, 1), nic = machine.OpenBound(RfcMachine.Nic, _iommu, 2);
+        int first = machine.AllocUserTable(_iommu, _gpa, 0x20000, format: format), second = machine.AllocUserTable(_iommu, _gpa, 0x30000, format: format);
+        Assert.Equal(0, machine.Attach(edu, _iommu, first));
+        Assert.Equal(0, machine.Attach(_device, _iommu, second));
+        Assert.Equal(0, machine.Attach(nic, _iommu, second));
+        Assert.Equal(0x99UL, machine.DmaRead(RfcMachine.Edu, 0x7000));
+        Assert.Equal(0xAAUL, machine.DmaRead(RfcMachine.Accelerator, 0x7000));
+        Assert.Null(machine.DmaRead(RfcMachine.Edu, 0x9000));
+        ArmTable(0x20000, 0xA000);
+        Assert.Equal(0x99UL, machine.DmaRead(RfcMachine.Edu, 0x7000));
+        Assert.Equal(0, machine.Invalidate(_iommu, second, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x7000, 1));
+        Assert.Equal(0x99UL, machine.DmaRead(RfcMachine.Edu, 0x7000));
+        Assert.Equal(0, machine.Invalidate(_iommu, first, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x7000, 1));
+        Assert.Equal(0xAAUL, machine.DmaRead(RfcMachine.Edu, 0x7000));
+
+        // The user's table may lead to the descriptor, but not to writing it; the window is the kernel's.
+        ArmTable(0x20000, 0x808_0000);
+        Assert.Equal(0, machine.Invalidate(_iommu, first, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x7000, 1));
+        Assert.False(machine.DmaWrite(RfcMachine.Edu, 0x7000, 0));
+        Assert.Equal(-Errno.EINVAL, machine.Map(_iommu, _gpa, 0x808_0000, machine.Memory(Page), Page));
+        Assert.Equal(0, machine.Detach(edu, _iommu, first));
+        Assert.Equal((long)Size, machine.Unmap(_iommu, _gpa, 0, Size));
+        Assert.Null(machine.DmaRead(RfcMachine.Accelerator, 0x7000));
+        Assert.Equal(-Errno.EINVAL, machine.Attach(edu, _iommu, machine.AllocUserTable(_iommu, _gpa, 0x20000, format: format, width: 20)));
+    }
+
     [Theory]
     [InlineData("rfc-amd", true)]
     [InlineData("rfc-riscv", false)]
@@ -169,6 +204,17 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
         }
 
         Word(table + (3 * Page) + (7 * 8)) = (page >> 2) | 0xd7;
+    }
+
+    // Four levels of 4 KiB whose last maps 0x7000: a page, accessed, inner shareable, user, writable, write-back.
+    private void ArmTable(ulong table, ulong page)
+    {
+        for (ulong level = 0; level < 3; level++)
+        {
+            Word(table + (level * Page)) = (table + ((level + 1) * Page)) | 3;
+        }
+
+        Word(table + (3 * Page) + (7 * 8)) = page | 0x747;
     }
 
     private ref ulong Word(ulong address) => ref *(ulong*)(_memory + address);
