@@ -9,6 +9,7 @@ internal sealed class AmdHostDomain : TableDomain<AmdV1>, IAmdAttached
     private readonly int _id;
     private readonly List<IommuDevice> _devices = [];
     private readonly List<AmdUserTableDomain> _above = [];
+    private readonly HashSet<ulong> _gcr3s = [];
     private bool _tracking;
 
     private AmdHostDomain(AmdOps owner, IommuDomainType type, AmdDriver driver, PageTable<AmdV1> table, bool tracksDirty)
@@ -68,7 +69,7 @@ internal sealed class AmdHostDomain : TableDomain<AmdV1>, IAmdAttached
             {
                 _tracking = enable;
                 OnRootChanged();
-                _driver.InvalidatePages(_id, null, 0, ulong.MaxValue);
+                Invalidate(0, ulong.MaxValue);
             }
 
             return 0;
@@ -84,7 +85,11 @@ internal sealed class AmdHostDomain : TableDomain<AmdV1>, IAmdAttached
     protected override PageAttributes AttributesOf(IommuProt prot) =>
         ((prot & IommuProt.Read) != 0 ? PageAttributes.Read : 0) | ((prot & IommuProt.Write) != 0 ? PageAttributes.Write : 0);
 
-    protected override void Invalidate(ulong first, ulong last) => _driver.InvalidatePages(_id, null, first, last);
+    protected override void Invalidate(ulong first, ulong last)
+    {
+        _driver.InvalidatePages(_id, null, first, last);
+        _above.ForEach(static user => user.InvalidateAll());
+    }
 
     protected override void OnRootChanged()
     {
@@ -95,8 +100,33 @@ internal sealed class AmdHostDomain : TableDomain<AmdV1>, IAmdAttached
     /// <summary>The driver of its unit.</summary>
     internal AmdDriver Driver => _driver;
 
-    /// <summary>Its domain id, which tables above it share: what is invalidated here goes for them too.</summary>
-    internal int Id => _id;
+    /// <summary>Maps the GCR3 table in front of a user's v2 table for the unit to read: where interrupts are, so that no memory can be there.</summary>
+    internal bool TryMapGcr3(ulong physical, out ulong at)
+    {
+        const ulong Page = 4096;
+        ReservedRegion window = AmdOps.Regions[0];
+        lock (_gcr3s)
+        {
+            ulong slot = 0;
+            while (_gcr3s.Contains(slot))
+            {
+                slot++;
+            }
+
+            at = window.Start + (slot * Page);
+            return slot < window.Length / Page && Map(at, physical, Page, IommuProt.Read) == 0 && _gcr3s.Add(slot);
+        }
+    }
+
+    /// <summary>Undoes it.</summary>
+    internal void UnmapGcr3(ulong at)
+    {
+        lock (_gcr3s)
+        {
+            _ = Unmap(at, 4096);
+            _gcr3s.Remove((at - AmdOps.Regions[0].Start) / 4096);
+        }
+    }
 
     /// <summary>The part of a device table entry that points at this table.</summary>
     internal ulong EntryWord =>

@@ -3,10 +3,7 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>
-/// PASID tables of user space for the proposal's /dev/iommu. One page table alone cannot be the user's: the GCR3 table in front of it is read through
-/// the host table too.
-/// </summary>
+/// <summary>v2 tables and GCR3 tables of user space for the proposal's /dev/iommu.</summary>
 public sealed partial class AmdOps : IUserTables
 {
     /// <inheritdoc/>
@@ -18,9 +15,18 @@ public sealed partial class AmdOps : IUserTables
         }
     }
 
-    IReadOnlyList<UserTableFormat> IUserTables.UserTables(IommuDevice device) => device.MaxPasids != 0 && DriverOf(device).HasGuestTranslation
-        ? [new UserTableFormat(iommu_ioasid_format.IOMMU_IOASID_FORMAT_AMD_GUEST, true, 64 + uint.Log2(device.MaxPasids))]
-        : [];
+    IReadOnlyList<UserTableFormat> IUserTables.UserTables(IommuDevice device)
+    {
+        if (!DriverOf(device).HasGuestTranslation)
+        {
+            return [];
+        }
+
+        var page = new UserTableFormat(iommu_ioasid_format.IOMMU_IOASID_FORMAT_AMD_V2, false, 48);
+        return device.MaxPasids == 0
+            ? [page]
+            : [page, new UserTableFormat(iommu_ioasid_format.IOMMU_IOASID_FORMAT_AMD_GUEST, true, 64 + uint.Log2(device.MaxPasids))];
+    }
 
     int IUserTables.AllocParent(IommuDevice device, out IommuDomain? domain)
     {
@@ -31,8 +37,20 @@ public sealed partial class AmdOps : IUserTables
 
     int IUserTables.AllocUserTable(IommuDevice device, IommuDomain parent, in UserTable table, out IommuDomain? domain)
     {
-        domain = parent is AmdHostDomain host ? new AmdUserTableDomain(this, host, table.Address, (int)table.AddressWidth - 64) : null;
-        return domain == null ? -Errno.EINVAL : 0;
+        domain = null;
+        if (parent is not AmdHostDomain host)
+        {
+            return -Errno.EINVAL;
+        }
+
+        if (table.Format == iommu_ioasid_format.IOMMU_IOASID_FORMAT_AMD_V2)
+        {
+            // Four levels.
+            return table.AddressWidth == 48 ? AmdUserTableDomain.MakeSingle(this, host, table.Address, out domain) : -Errno.EINVAL;
+        }
+
+        domain = new AmdUserTableDomain(this, host, table.Address, (int)table.AddressWidth - 64);
+        return 0;
     }
 
     private static int PasidBits(AmdDriver driver) => Math.Min(20, 9 * driver.GcrLevels);

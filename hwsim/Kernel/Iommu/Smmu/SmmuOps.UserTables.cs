@@ -3,10 +3,7 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>
-/// PASID tables of user space for the proposal's /dev/iommu. One page table alone cannot be the user's: the descriptor in front of it is read through
-/// stage 2 too.
-/// </summary>
+/// <summary>Stage-1 tables and tables of context descriptors of user space for the proposal's /dev/iommu.</summary>
 public sealed partial class SmmuOps : IUserTables
 {
     /// <inheritdoc/>

@@ -39,7 +39,9 @@ internal sealed class SmmuStage2Domain : TableDomain<ArmStage2>, ISmmuAttached
         }
     }
 
-    /// <summary>Maps the context descriptor of a user's stage 1 for the unit to read: in the second half of the window of interrupts, whose first has doorbells.</summary>
+    /// <summary>
+    /// Maps the context descriptor of a user's stage 1 for the unit to read: in the second half of the window of interrupts, whose first has doorbells.
+    /// </summary>
     internal bool TryMapDescriptor(ulong physical, out ulong at)
     {
         const int Most = 64;

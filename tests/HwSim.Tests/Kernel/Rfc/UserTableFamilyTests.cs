@@ -100,6 +100,41 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
         Assert.Equal(-Errno.EINVAL, machine.Attach(edu, _iommu, machine.AllocUserTable(_iommu, _gpa, 0x20000, format: format, width: 20)));
     }
 
+    [Fact]
+    [Trait("rfc", "1.1-hardware-nesting")]
+    [Trait("rfc", "4.4")]
+    public void AMD_one_table_of_the_user_is_a_default_space_and_its_GCR3_table_the_kernels()
+    {
+        const iommu_ioasid_format format = iommu_ioasid_format.IOMMU_IOASID_FORMAT_AMD_V2;
+        RfcMachine machine = Boot("rfc-amd");
+        var one = new GuestTable(_memory, Size);
+        one.Map(0x7000, 0x9000);
+        ulong root = one.Root;
+        int edu = machine.OpenBound(RfcMachine.Edu, _iommu, 1);
+        int first = machine.AllocUserTable(_iommu, _gpa, root, format: format), second = machine.AllocUserTable(_iommu, _gpa, 0x60000, format: format);
+        Assert.Equal(0, machine.Attach(edu, _iommu, first));
+        Assert.Equal(0x99UL, machine.DmaRead(RfcMachine.Edu, 0x7000));
+        Assert.Null(machine.DmaRead(RfcMachine.Edu, 0x9000));
+
+        // Another empty table on the same parent: its PASID 0 is not that of the first.
+        Assert.Equal(0, machine.Attach(_device, _iommu, second));
+        Assert.Null(machine.DmaRead(RfcMachine.Accelerator, 0x7000));
+        one.Map(0x7000, 0xA000);
+        Assert.Equal(0x99UL, machine.DmaRead(RfcMachine.Edu, 0x7000));
+        Assert.Equal(0, machine.Invalidate(_iommu, first, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x7000, 1));
+        Assert.Equal(0xAAUL, machine.DmaRead(RfcMachine.Edu, 0x7000));
+
+        // The user's table may lead to the GCR3 table, but not to writing it.
+        one.Map(0x7000, 0xfee0_0000);
+        Assert.Equal(0, machine.Invalidate(_iommu, first, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x7000, 1));
+        Assert.False(machine.DmaWrite(RfcMachine.Edu, 0x7000, 0));
+        one.Map(0x7000, 0xA000);
+        Assert.Equal(0, machine.Invalidate(_iommu, first, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x7000, 1));
+        Assert.Equal(0xAAUL, machine.DmaRead(RfcMachine.Edu, 0x7000));
+        Assert.Equal((long)Size, machine.Unmap(_iommu, _gpa, 0, Size));
+        Assert.Null(machine.DmaRead(RfcMachine.Edu, 0x7000));
+    }
+
     [Theory]
     [InlineData("rfc-amd", true)]
     [InlineData("rfc-riscv", false)]
