@@ -33,9 +33,13 @@ public sealed class FaultInjectingHostTests
     public void A_failing_close_closes_as_on_Linux()
     {
         using FaultInjectingHost host = new(new LinuxHost(), new FaultRule(Errno.EINTR, SystemCall.Close));
-        int fd = host.Kernel.EventFd(0, Libc.EFD_CLOEXEC);
+
+        // A number that no other test is given meanwhile.
+        int low = host.Kernel.EventFd(0, Libc.EFD_CLOEXEC), fd = host.Kernel.Fcntl(low, Libc.F_DUPFD_CLOEXEC, 900);
+        Assert.True(fd >= 900);
         Assert.Equal(-Errno.EINTR, host.Kernel.Close(fd));
         Assert.Equal(-Errno.EBADF, host.Kernel.Close(fd));
+        Assert.Equal(0, host.Kernel.Close(low));
     }
 
     [Fact]

@@ -100,7 +100,7 @@ internal sealed class AmdHostDomain : TableDomain<AmdV1>, IAmdAttached
     /// <summary>The driver of its unit.</summary>
     internal AmdDriver Driver => _driver;
 
-    /// <summary>Maps the GCR3 table in front of a user's v2 table for the unit to read: where interrupts are, so that no memory can be there.</summary>
+    /// <summary>Maps the GCR3 table in front of a user's v2 table for the unit to read: where interrupts are, and no memory can be.</summary>
     internal bool TryMapGcr3(ulong physical, out ulong at)
     {
         const ulong Page = 4096;
