@@ -5,8 +5,8 @@ namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
 /// A user's GCR3 table on top of a host table: all PASIDs of one device, whose DMA without a PASID stays in the host table. Or one v2 table of the
-/// user, for DMA without a PASID (GIoV): the GCR3 table in front of it is the kernel's, and because it is read through the host table (GCR3TRPMode), it is
-/// mapped there, read-only, in the range that devices cannot reach because interrupts are there.
+/// user, for DMA without a PASID (GIoV): the GCR3 table in front of it is the kernel's, and because it is read through the host table (GCR3TRPMode),
+/// it is mapped there, read-only, in the range that devices cannot reach because interrupts are there.
 /// </summary>
 internal sealed class AmdUserTableDomain : IommuDomain, IAmdAttached, IUserTableDomain
 {

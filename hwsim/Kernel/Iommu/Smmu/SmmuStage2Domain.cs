@@ -40,7 +40,7 @@ internal sealed class SmmuStage2Domain : TableDomain<ArmStage2>, ISmmuAttached
     }
 
     /// <summary>
-    /// Maps the context descriptor of a user's stage 1 for the unit to read: in the second half of the window of interrupts, whose first has doorbells.
+    /// Maps the context descriptor of a user's stage 1 for the unit to read: in the second half of the window of interrupts, above doorbells.
     /// </summary>
     internal bool TryMapDescriptor(ulong physical, out ulong at)
     {
