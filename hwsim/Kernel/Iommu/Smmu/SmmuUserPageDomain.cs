@@ -5,8 +5,8 @@ namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
 /// A user's stage-1 table (4 KiB granule) on top of a stage 2, for DMA without a substream. The context descriptor in front of it is the
-/// kernel's: because it is read through the stage 2 (Arm IHI 0070, 5.2, S1ContextPtr), it is mapped there, read-only, in the window that is kept from the
-/// user for interrupts.
+/// kernel's: because it is read through the stage 2 (Arm IHI 0070, 5.2, S1ContextPtr), it is mapped there, read-only, in the window that
+/// is kept from the user for interrupts.
 /// </summary>
 internal sealed class SmmuUserPageDomain : IommuDomain, ISmmuAttached, IUserTableDomain
 {
