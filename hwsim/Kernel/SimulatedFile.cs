@@ -12,6 +12,8 @@ namespace IommuFd.HwSim.Kernel;
 /// </remarks>
 public abstract class SimulatedFile
 {
+    private const int Released = int.MinValue / 2;
+
     private int _references = 1;
     private int _readiness = -1;
 
@@ -59,25 +61,20 @@ public abstract class SimulatedFile
     /// <summary>Takes a reference unless the last one is gone.</summary>
     public bool TryGet()
     {
-        var seen = Volatile.Read(ref _references);
-        while (seen != 0)
+        // An increment never has to be tried again, however many threads use the file.
+        if (Interlocked.Increment(ref _references) > 0)
         {
-            var found = Interlocked.CompareExchange(ref _references, seen + 1, seen);
-            if (found == seen)
-            {
-                return true;
-            }
-
-            seen = found;
+            return true;
         }
 
+        _ = Interlocked.Decrement(ref _references);
         return false;
     }
 
     /// <summary>fput: gives a reference back; the last one releases the file.</summary>
     public void Put()
     {
-        if (Interlocked.Decrement(ref _references) == 0)
+        if (Interlocked.Decrement(ref _references) == 0 && Interlocked.CompareExchange(ref _references, Released, 0) == 0)
         {
             Release();
             if (_readiness >= 0)

@@ -83,6 +83,7 @@ public sealed unsafe partial class NvmeController
         if (command->Prp1 % (ulong)PageSize != 0)
             return NvmeStatus.InvalidPrpOffset;
         _submission[id] = new SubmissionQueue { Base = command->Prp1, Size = size, Completion = (int)completion };
+        _completion[completion].Submissions |= 1UL << (int)(id - 1);
         return NvmeStatus.Success;
     }
 
@@ -91,6 +92,7 @@ public sealed unsafe partial class NvmeController
         uint id = command->Dw10 & 0xffff;
         if (id is 0 or >= Queues || _submission[id].Size == 0)
             return NvmeStatus.InvalidQueueId;
+        _completion[_submission[id].Completion].Submissions &= ~(1UL << (int)(id - 1));
         _submission[id] = default;
         return NvmeStatus.Success;
     }
@@ -100,12 +102,8 @@ public sealed unsafe partial class NvmeController
         uint id = command->Dw10 & 0xffff;
         if (id is 0 or >= Queues || _completion[id].Size == 0)
             return NvmeStatus.InvalidQueueId;
-        foreach (ref SubmissionQueue submission in _submission.AsSpan(1))
-        {
-            if (submission.Size != 0 && submission.Completion == id)
-                return NvmeStatus.InvalidQueueDeletion;
-        }
-
+        if (_completion[id].Submissions != 0)
+            return NvmeStatus.InvalidQueueDeletion;
         _completion[id] = default;
         UpdateLine();
         return NvmeStatus.Success;

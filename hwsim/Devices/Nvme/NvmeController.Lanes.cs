@@ -62,7 +62,12 @@ public sealed unsafe partial class NvmeController
 
     private sealed class Lane
     {
+        // Before and behind the lock, so that lanes do not share lines of the processors' caches.
+        private readonly byte[] _before = new byte[Apart];
+
         public Lock Gate { get; } = new();
+
+        private readonly byte[] _behind = new byte[Apart];
 
         /// <summary>Room for a PRP list: a page of 64 KiB.</summary>
         public ulong[] List => field ??= new ulong[8192];

@@ -1,3 +1,5 @@
+using System.Numerics;
+using System.Runtime.InteropServices;
 using IommuFd.HwSim.Units;
 
 namespace IommuFd.HwSim.Devices.Nvme;
@@ -5,6 +7,10 @@ namespace IommuFd.HwSim.Devices.Nvme;
 // Queues and doorbells (NVMe 1.4 sections 3.1.24, 4.1 and 4.6).
 public sealed unsafe partial class NvmeController
 {
+    // Queues of different threads do not share lines of the processors' caches, nor the pairs of lines that are fetched together.
+    private const int Apart = 128;
+
+    [StructLayout(LayoutKind.Sequential, Size = Apart)]
     private struct SubmissionQueue
     {
         public ulong Base;
@@ -12,9 +18,13 @@ public sealed unsafe partial class NvmeController
         public int Completion;
     }
 
+    [StructLayout(LayoutKind.Sequential, Size = Apart)]
     private struct CompletionQueue
     {
         public ulong Base;
+
+        /// <summary>The submission queues that complete here: bit n for queue n + 1.</summary>
+        public ulong Submissions;
         public uint Size, Head, Tail, Phase;
         public int Vector;
         public bool Interrupts;
@@ -47,13 +57,13 @@ public sealed unsafe partial class NvmeController
         }
 
         completion.Head = value;
-        UpdateLine();
+        if (completion.Interrupts)
+            UpdateLine();
         // Room again for what waited for it.
-        for (int i = 0; i < Queues; i++)
-        {
-            if (_submission[i].Size != 0 && _submission[i].Completion == queue)
-                Work(i);
-        }
+        if (queue == 0)
+            Work(0);
+        for (ulong left = completion.Submissions; left != 0; left &= left - 1)
+            Work(BitOperations.TrailingZeroCount(left) + 1);
     }
 
     private bool IsFull(int queue)

@@ -18,9 +18,9 @@ public sealed unsafe partial class Bar
                 return VolatileRead<T>((byte*)window.Memory.Address + (offset - window.Start));
             }
 
-            // SAFETY: the value is on the stack and as long as stated.
+            // SAFETY: the value is on the stack and as long as stated; this object is held, and so are the device and its descriptor.
             T value = default;
-            nint result = _device.Calls.Handle.Pread((nint)(&value), (nuint)sizeof(T), (long)(_info.Offset + offset));
+            nint result = _device.Calls.Handle.PreadHeld((nint)(&value), (nuint)sizeof(T), (long)(_info.Offset + offset));
             return result == sizeof(T) ? value : throw Refused("pread", result, offset, sizeof(T));
         }
         finally
@@ -43,8 +43,8 @@ public sealed unsafe partial class Bar
                 return;
             }
 
-            // SAFETY: the value is on the stack and as long as stated.
-            nint result = _device.Calls.Handle.Pwrite((nint)(&value), (nuint)sizeof(T), (long)(_info.Offset + offset));
+            // SAFETY: as in ReadSlow.
+            nint result = _device.Calls.Handle.PwriteHeld((nint)(&value), (nuint)sizeof(T), (long)(_info.Offset + offset));
             if (result != sizeof(T))
             {
                 throw Refused("pwrite", result, offset, sizeof(T));

@@ -8,6 +8,8 @@ public abstract class Resource : IDisposable
 {
     private readonly Resource? _outer;
     private readonly Resource? _inner;
+    private const int Freed = int.MinValue / 2;
+
     private int _holds = 1; // one for the owner, one for each dependant and each call under way
     private int _disposed;
 
@@ -49,18 +51,13 @@ public abstract class Resource : IDisposable
             return false;
         }
 
-        int holds = Volatile.Read(ref _holds);
-        while (holds > 0)
+        // An increment never has to be tried again, however many threads use the object.
+        if (Interlocked.Increment(ref _holds) > 0)
         {
-            int seen = Interlocked.CompareExchange(ref _holds, holds + 1, holds);
-            if (seen == holds)
-            {
-                return true;
-            }
-
-            holds = seen;
+            return true;
         }
 
+        _ = Interlocked.Decrement(ref _holds);
         return false;
     }
 
@@ -70,7 +67,7 @@ public abstract class Resource : IDisposable
     /// <summary>Gives a hold back; the last one releases.</summary>
     internal void Exit()
     {
-        if (Interlocked.Decrement(ref _holds) == 0)
+        if (Interlocked.Decrement(ref _holds) == 0 && Interlocked.CompareExchange(ref _holds, Freed, 0) == 0)
         {
             Free();
             _inner?.Exit();

@@ -53,6 +53,14 @@ public abstract unsafe class DescriptorHandle : SafeHandle
         }
     }
 
+    /// <summary>pread64(2) for a caller that keeps this open by other means for the length of the call.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public nint PreadHeld(nint buffer, nuint count, long offset) => Kernel.Pread((int)handle, buffer, count, offset);
+
+    /// <summary>pwrite64(2) for a caller that keeps this open by other means for the length of the call.</summary>
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    public nint PwriteHeld(nint buffer, nuint count, long offset) => Kernel.Pwrite((int)handle, buffer, count, offset);
+
     /// <summary>Issues an ioctl whose argument is an address or a value.</summary>
     public int Ioctl(uint request, nint argument)
     {
