@@ -76,24 +76,17 @@ public sealed class SimRunBadInputTests : IDisposable
         Assert.Equal("65534\n", OnThisHost(Start(["sim", "run", "--", file, "-u"])).Output);
     }
 
-    [Fact]
-    public async Task A_host_without_seccomp_is_one_sentence()
+    [Theory]
+    [InlineData("seccomp", "refuses a seccomp filter",
+        "the kernel refuses a seccomp filter with user notification: EPERM; it takes Linux 5.9, CONFIG_SECCOMP_FILTER and a container that permits seccomp(2).")]
+    [InlineData("process_vm_readv", "copy a program's memory",
+        "the kernel does not let this process copy a program's memory (process_vm_readv, process_vm_writev: EPERM); "
+        + "it takes CONFIG_CROSS_MEMORY_ATTACH and a container that permits these calls.")]
+    public async Task A_host_that_does_not_permit_a_call_is_one_sentence(string call, string expected, string sentence)
     {
         using CProgram deny = await CProgram.Compile("tests/VfioCli.Tests/Programs/deny.c");
-        Complains(
-            OnThisHost(Start(deny.Path, ["seccomp", "dotnet", typeof(Program).Assembly.Location, "sim", "run", "--", "true"]), except: "refuses a seccomp filter"),
-            6,
-            "the kernel refuses a seccomp filter with user notification: EPERM; it takes Linux 5.9, CONFIG_SECCOMP_FILTER and a container that permits seccomp(2).");
-    }
-
-    [Fact]
-    public async Task A_host_that_does_not_permit_to_copy_a_programs_memory_is_one_sentence()
-    {
-        using CProgram deny = await CProgram.Compile("tests/VfioCli.Tests/Programs/deny.c");
-        Complains(
-            OnThisHost(Start(deny.Path, ["process_vm_readv", "dotnet", typeof(Program).Assembly.Location, "sim", "run", "--", "true"]), except: "copy a program's memory"),
-            6,
-            "the kernel does not let this process copy a program's memory (process_vm_readv, process_vm_writev: EPERM); it takes CONFIG_CROSS_MEMORY_ATTACH and a container that permits these calls.");
+        string[] arguments = [call, "dotnet", typeof(Program).Assembly.Location, "sim", "run", "--", "true"];
+        Complains(OnThisHost(Start(deny.Path, arguments), except: expected), 6, sentence);
     }
 
     [Fact]
