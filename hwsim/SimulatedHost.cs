@@ -48,6 +48,7 @@ public sealed class SimulatedHost : IHost
         IommuUnits units = new(topology, Memory, _tree, log);
         Unit = units.Unit;
         var groups = new GroupTable(_tree, units.Attach, units.Directory, "DMA");
+        _bus.DmaConfigure = groups.Configure;
         _pci = new PciTree(topology, _bus, _tree, groups, DeviceModels.Create);
         _vfio = new VfioCore(topology, _tree, groups, process, _real, Memory);
         Iommufd = new IommufdModule(Memory) { HasNoIommu = _vfio.HasNoIommu && _vfio.HasCdev };

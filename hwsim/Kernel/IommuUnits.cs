@@ -54,16 +54,23 @@ internal sealed partial class IommuUnits
 
     private NoIommuUnit? Passing { get; }
 
-    /// <summary>Puts a function behind the unit, and tells the IOMMU core.</summary>
+    /// <summary>
+    /// Puts a function behind the unit, and tells the IOMMU core. Once more for a function that was refused and that a driver is about to get.
+    /// </summary>
     public IommuDevice Attach(PciFunction function)
     {
         // Behind a bridge to conventional PCI all requests carry the id of the bus.
         ushort requesterId = function.Bridge is { } bridge && bridge.Express != 0 && bridge.ExpressType == PciRegisters.PCI_EXP_TYPE_PCI_BRIDGE
             ? (ushort)(function.Address.Bus << 8)
             : function.Address.RequesterId;
-        bool bypasses = Unit is null || function.Topology.BypassIommu;
+        bool passes = Unit is null || function.Topology.BypassIommu;
         function.Hardware.RequesterId = requesterId;
-        function.Hardware.Unit = bypasses ? Passing ?? new NoIommuUnit(Unit!.Memory) { Its = Unit.Its } : Unit;
+        function.Hardware.Unit = passes ? Passing ?? new NoIommuUnit(Unit!.Memory) { Its = Unit.Its } : Unit;
+
+        // A device that the driver refuses is behind the unit all the same: its DMA is translated as that of whoever has its id.
+        bool refused = !passes
+            && _ops!.ProbeDevice(Unit!, $"{function.Driver?.Name ?? "pci"} {function.Name}", [function.Address.RequesterId, requesterId]) < 0;
+        bool bypasses = passes || refused;
         if (!bypasses && function.Hardware is IDeviceTlb tlb)
         {
             Unit!.ConnectDeviceTlb(requesterId, tlb);
@@ -72,6 +79,7 @@ internal sealed partial class IommuUnits
         IommuFeatures features = bypasses ? default : Enable(function);
         return new IommuDevice(function.Name, bypasses ? null : _ops, bypasses ? null : Unit)
         {
+            IsRefused = refused,
             RequesterId = requesterId,
             ContextId = _topology.Dialect == "rfc" ? requesterId : function.Address.RequesterId,
             Segment = function.Address.Segment,

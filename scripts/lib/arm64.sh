@@ -90,14 +90,15 @@ arm64_publish() {
         { cat "$WORK/build.log" >&2; die "$1 cannot be published for arm64"; }
 }
 
-# Boots once and runs OUT/job in it, as vm_boot does; the devices of scripts/vm at their places, but for the root disk, which there is none: arm64_boot OUT
+# Boots once and runs OUT/job in it, as vm_boot does; the devices of scripts/vm at their places, but for the root disk, which there is none, and two edus more in a group that an
+# SMMUv3 can have. No PCI window above 4 GiB: QEMU 10.0 decodes the lower 32 bits only of the address of a virtual function's BAR. arm64_boot OUT
 arm64_boot() {
     local out=$1 status=0 tails
     truncate -s 16M "$WORK/nvme"
     : >"$out/stdout"
     : >"$out/stderr"
     timeout --signal=TERM --kill-after=5 "${VFIO_ARM64_TIMEOUT:-1800}" nice qemu-system-aarch64 -accel tcg,thread=multi \
-        -machine virt,gic-version=3,iommu=smmuv3 -cpu max,pauth-impdef=on -smp 2 -m 4096 \
+        -machine virt,gic-version=3,iommu=smmuv3,highmem-mmio=off -cpu max,pauth-impdef=on -smp 2 -m 4096 \
         -nodefaults -no-user-config -display none -no-reboot -serial "file:$out/console" \
         -fsdev "local,id=out,path=$out,security_model=none" -device virtio-9p-pci,fsdev=out,mount_tag=out,addr=3 \
         -device edu,addr=4,dma_mask=0xffffffffffffffff \
@@ -105,6 +106,8 @@ arm64_boot() {
         -device pcie-root-port,id=rp1,slot=1,addr=6 -device igb,bus=rp1 \
         -device pcie-pci-bridge,id=br,addr=7 \
         -device edu,bus=br,addr=1,dma_mask=0xffffffffffffffff -device edu,bus=br,addr=2,dma_mask=0xffffffffffffffff \
+        -device pcie-root-port,id=rp2,slot=2,addr=0xd,disable-acs=on \
+        -device edu,bus=rp2,addr=0.0,multifunction=on,dma_mask=0xffffffffffffffff -device edu,bus=rp2,addr=0.1,dma_mask=0xffffffffffffffff \
         -kernel "$ARM64_KERNEL" -initrd "$WORK/initrd" -append "console=ttyAMA0 panic=-1 quiet rdinit=/init" </dev/null >"$out/qemu" 2>&1 &
     VM_PID=$!
     tail -q -s 0.5 -n +1 -f --pid="$VM_PID" "$out/stdout" & tails=$!

@@ -25,7 +25,7 @@ internal abstract class PassThroughKernel(IKernel inner) : IKernel
 
     public nint Pread(int fd, nint buffer, nuint count, long offset) => inner.Pread(fd, buffer, count, offset);
 
-    public nint Pwrite(int fd, nint buffer, nuint count, long offset) => inner.Pwrite(fd, buffer, count, offset);
+    public virtual nint Pwrite(int fd, nint buffer, nuint count, long offset) => inner.Pwrite(fd, buffer, count, offset);
 
     public int Poll(nint descriptors, uint count, int timeoutMilliseconds) => inner.Poll(descriptors, count, timeoutMilliseconds);
 

@@ -52,17 +52,28 @@ internal sealed class TestHost : IDisposable
     /// <summary>A root port.</summary>
     public string RootPort => Present("0000:00:06.0", "a root port");
 
-    /// <summary>The bridge above <see cref="PairA"/> and <see cref="PairB"/>, in one group with them.</summary>
+    /// <summary>The bridge to conventional PCI above <see cref="Conventional"/> and <see cref="SecondConventional"/>.</summary>
     public string Bridge => Present("0000:00:07.0", "a bridge to conventional PCI");
+
+    /// <summary>The first of two edus on a conventional bus.</summary>
+    public string Conventional => Present("0000:02:01.0", "a device on a conventional bus");
+
+    /// <summary>The second one; it has no IOMMU behind an SMMUv3.</summary>
+    public string SecondConventional => Present("0000:02:02.0", "a second device on a conventional bus");
 
     /// <summary>A network controller with SR-IOV.</summary>
     public string Nic => Present("0000:01:00.0", "a network controller with SR-IOV");
 
-    /// <summary>One of two edus in one group.</summary>
-    public string PairA => Present("0000:02:01.0", "a group of two devices");
+    /// <summary>One of two edus in one group with the port above them: on the conventional bus, or (behind an SMMUv3) below a port without ACS.</summary>
+    public string PairA => Present(HasOpenPort ? "0000:03:00.0" : "0000:02:01.0", "a group of two devices");
 
     /// <summary>The other one.</summary>
-    public string PairB => Present("0000:02:02.0", "a group of two devices");
+    public string PairB => Present(HasOpenPort ? "0000:03:00.1" : "0000:02:02.0", "a group of two devices");
+
+    /// <summary>The bridge or port above <see cref="PairA"/> and <see cref="PairB"/>, in one group with them.</summary>
+    public string PairPort => Present(HasOpenPort ? "0000:00:0d.0" : "0000:00:07.0", "a group of two devices");
+
+    private bool HasOpenPort => Exists(Path("0000:03:00.0", "vendor"));
 
     /// <summary>Skips the test, with the reason printed, unless the machine has what it needs.</summary>
     public static void Need(bool present, string otherwise)
@@ -75,6 +86,9 @@ internal sealed class TestHost : IDisposable
 
     /// <summary>Skips the test where the IOMMU is of another family: what it asserts is VT-d's.</summary>
     public void NeedVtd() => Need(Exists("/sys/class/iommu/dmar0"), "asserts what VT-d's driver does; the IOMMU is of another family");
+
+    /// <summary>True when the IOMMU is an SMMUv3.</summary>
+    public bool IsSmmu => Sysfs.List("/sys/class/iommu", out string[] units) >= 0 && Array.Exists(units, static unit => unit.StartsWith("smmu3.", StringComparison.Ordinal));
 
     /// <summary>Skips the test unless the VT-d unit is one without nesting and snoop control, as QEMU 10 offers it.</summary>
     public void NeedPlainVtd()

@@ -18,6 +18,9 @@ public class IommuDevice(string name, IommuOps? ops, object? unit)
     /// <summary>The hardware unit in front of it (dev->iommu->iommu_dev).</summary>
     public object? Unit { get; } = unit;
 
+    /// <summary>True when there is a unit in front of it, but the driver refused it (probe_device failed): it has no IOMMU.</summary>
+    internal bool IsRefused { get; init; }
+
     /// <summary>Its requester id: bus &lt;&lt; 8 | device &lt;&lt; 3 | function.</summary>
     public ushort RequesterId { get; init; }
 

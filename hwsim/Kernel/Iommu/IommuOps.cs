@@ -55,6 +55,18 @@ public abstract class IommuOps
     /// <param name="unit">The unit in front of the function.</param>
     public virtual IommuFeatures Features(object unit) => default;
 
+    /// <summary>Takes a device that appeared, or that a driver is about to get and that was refused before (ops->probe_device).</summary>
+    /// <param name="unit">The unit in front of the device.</param>
+    /// <param name="name">The device as the log names it: its driver, or its bus without one, and its name.</param>
+    /// <param name="ids">All ids that its requests can carry (fwspec->ids).</param>
+    /// <returns>0; -errno when the driver cannot serve it, and it has no IOMMU.</returns>
+    internal virtual int ProbeDevice(object unit, string name, ushort[] ids) => 0;
+
+    /// <summary>A device that the driver took is gone (ops->release_device).</summary>
+    internal virtual void ReleaseDevice(IommuDevice device)
+    {
+    }
+
     /// <summary>What the hardware can do for <paramref name="device"/>.</summary>
     public abstract bool Capable(IommuDevice device, IommuCapability capability);
 

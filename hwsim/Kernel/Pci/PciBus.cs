@@ -17,6 +17,9 @@ internal sealed partial class PciBus
     /// <summary>A driver was bound to or unbound from a function.</summary>
     public event Action<PciFunction, PciDriver, bool>? BindingChanged;
 
+    /// <summary>bus->dma_configure: called before a driver gets a function, which has the driver already.</summary>
+    public Action<PciFunction>? DmaConfigure { get; set; }
+
     /// <summary>drivers_autoprobe: new functions look for a driver by themselves.</summary>
     public bool AutoProbe { get; set; } = true;
 
@@ -286,6 +289,7 @@ internal sealed partial class PciBus
     private int Probe(PciDriver driver, PciFunction function)
     {
         function.Driver = driver;
+        DmaConfigure?.Invoke(function);
         IommuGroup? group = driver.ManagesDma ? null : function.Iommu.Group;
         int result = group?.UseDefaultDomain() ?? 0;
         if (result < 0)

@@ -84,6 +84,10 @@ internal sealed class PciTree
                 if (!_silicon.TryGetValue(item.Address, out PciDevice? hardware))
                 {
                     _silicon[item.Address] = hardware = _hardware(item, null);
+                    if (IsMultifunction(address))
+                    {
+                        hardware.Config.Set8(PCI_HEADER_TYPE, (byte)(hardware.Config.Read(PCI_HEADER_TYPE, 1) | PCI_HEADER_TYPE_MULTI));
+                    }
                 }
 
                 var function = new PciFunction(address, hardware, item) { Bridge = bridge };
@@ -211,6 +215,9 @@ internal sealed class PciTree
             function.RestoreState();
         }
     }
+
+    private bool IsMultifunction(PciAddress address) => _topology.Functions.Any(item => PciAddress.TryParse(item.Address, out PciAddress other)
+        && other != address && (other.Segment, other.Bus, other.Device) == (address.Segment, address.Bus, address.Device));
 
     private void Probe(List<PciFunction> found)
     {

@@ -37,18 +37,20 @@ internal sealed class GroupTable
     {
         lock (_gate)
         {
-            function.Iommu = _attach(function);
-            if (function.Iommu.Ops is not null)
-            {
-                Join(function.Iommu, function.Directory!, FindMates(function)?.Iommu.Group ?? Create(null));
-                if (_unit is not null)
-                {
-                    _tree.Link(function.Directory!, "iommu", _unit);
-                    _tree.Link(_tree.Directory(_unit.Path + "/devices"), function.Name, function.Directory!);
-                }
-            }
-
+            Probe(function);
             _members.Add(function);
+        }
+    }
+
+    /// <summary>A driver is about to get a function (dma_configure): one that was refused its IOMMU is tried again.</summary>
+    public void Configure(PciFunction function)
+    {
+        lock (_gate)
+        {
+            if (function.Iommu.IsRefused && _members.Contains(function))
+            {
+                Probe(function);
+            }
         }
     }
 
@@ -64,6 +66,7 @@ internal sealed class GroupTable
             }
 
             Leave(function.Iommu, function.Directory!);
+            function.Iommu.Ops?.ReleaseDevice(function.Iommu);
         }
     }
 
@@ -84,6 +87,20 @@ internal sealed class GroupTable
         lock (_gate)
         {
             Leave(device, directory);
+        }
+    }
+
+    private void Probe(PciFunction function)
+    {
+        function.Iommu = _attach(function);
+        if (function.Iommu.Ops is not null)
+        {
+            Join(function.Iommu, function.Directory!, FindMates(function)?.Iommu.Group ?? Create(null));
+            if (_unit is not null)
+            {
+                _tree.Link(function.Directory!, "iommu", _unit);
+                _tree.Link(_tree.Directory(_unit.Path + "/devices"), function.Name, function.Directory!);
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 using IgbDriver;
 using IommuFd;
+using IommuFd.Native;
 using IommuFd.Sysfs;
 using Xunit;
 
@@ -66,6 +67,55 @@ public sealed class IgbVirtualDriverTests : IDisposable
 
         // DTXSWC.LLE is 0: a pool does not hear itself (section 8.14.6). QEMU 10.0 does not look at it.
         Assert.True(_t.IsKernel || a.TryReceive(_received) == 0);
+    }
+
+    [Fact]
+    public void What_the_physical_function_says_of_itself_is_no_answer()
+    {
+        TestHost.Need(_t.Machine is not null, "the physical function's side is written by the test: the machine must be simulated");
+        Noticing noticing = new(_t);
+        using IommuHost host = IommuHost.Over(noticing);
+        _ = _t.BindVfio(First);
+        using IgbVirtualDevice device = new(host, PciAddress.Parse(First));
+        Assert.True(device.IsLinkUp);
+        Assert.Equal(0, noticing.Left);
+    }
+
+    /// <summary>The link comes up, which the physical function's driver tells all virtual ones, just before a virtual one asks.</summary>
+    private sealed class Noticing(TestHost t) : PassThroughKernel(t.Kernel), IHost
+    {
+        private const ulong Mailbox = 0x0c40, MailboxMemory = 0x0800, PhysicalMailbox = 0x0c00;
+        private const uint Sent = 1, Notice = 0x0100;
+
+        /// <summary>Questions that are still to be disturbed.</summary>
+        public int Left { get; private set; } = 3;
+
+        public HostKind Kind => t.Host.Kind;
+
+        public string Description => t.Host.Description;
+
+        public IKernel Kernel => this;
+
+        public ISysfs Sysfs => t.Sysfs;
+
+        public void Dispose()
+        {
+        }
+
+        public override unsafe nint Pwrite(int fd, nint buffer, nuint count, long offset)
+        {
+            // SAFETY: the caller's buffer has count bytes.
+            if (Left != 0 && ((ulong)offset & 0xffff) == Mailbox && count == 4 && *(uint*)buffer == Sent)
+            {
+                Left--;
+                IommuFd.HwSim.Devices.PciDevice controller = t.Machine!.Device("0000:01:00.0")!;
+                controller.WriteBar(0, MailboxMemory, 4, Notice);
+                controller.WriteBar(0, PhysicalMailbox, 4, Sent);
+                return (nint)count;
+            }
+
+            return base.Pwrite(fd, buffer, count, offset);
+        }
     }
 
     private static byte[] Frame(IgbPort from, byte[] to, int number)

@@ -1,13 +1,14 @@
 using Conformance.Vfio;
 using IommuFd.Native;
 using IommuFd.Native.Uapi;
+using IommuFd.Sysfs;
 using Xunit;
 using static IommuFd.Native.Errno;
 using static IommuFd.Native.Uapi.Vfio;
 
 namespace Conformance.Groups;
 
-/// <summary>Who may use the DMA of a group with several devices: two edus and the bridge above them.</summary>
+/// <summary>Who may use the DMA of a group with several devices: two edus and the bridge or port above them.</summary>
 public sealed class OwnershipTests : IDisposable
 {
     private readonly TestHost _t = new();
@@ -24,10 +25,18 @@ public sealed class OwnershipTests : IDisposable
     }
 
     [Fact]
-    public void A_bus_behind_a_bridge_to_conventional_PCI_is_one_group_with_the_bridge()
+    public void A_bus_behind_a_bridge_to_conventional_PCI_is_one_group_with_the_bridge_but_an_SMMUv3_takes_one_device_of_it()
     {
-        Assert.Equal(_t.GroupOf(_t.Bridge), _t.GroupOf(_t.PairA));
-        Assert.Equal(_t.GroupOf(_t.Bridge), _t.GroupOf(_t.PairB));
+        Assert.Equal(_t.GroupOf(_t.Bridge), _t.GroupOf(_t.Conventional));
+        Assert.Equal(!_t.IsSmmu, _t.Exists(TestHost.Path(_t.SecondConventional, "iommu_group")));
+        Assert.Equal(_t.IsSmmu ? 2 : 3, _t.Host.Sysfs.List($"/sys/kernel/iommu_groups/{_t.GroupOf(_t.Bridge)}/devices", out _));
+    }
+
+    [Fact]
+    public void The_devices_below_a_port_that_does_not_keep_them_apart_are_one_group_with_the_port()
+    {
+        Assert.Equal(_t.GroupOf(_t.PairPort), _t.GroupOf(_t.PairA));
+        Assert.Equal(_t.GroupOf(_t.PairPort), _t.GroupOf(_t.PairB));
         Assert.Equal(3, _t.Host.Sysfs.List($"/sys/kernel/iommu_groups/{_t.GroupOf(_t.PairA)}/devices", out _));
     }
 
@@ -299,7 +308,7 @@ public sealed class OwnershipTests : IDisposable
         Assert.Equal(VFIO_PCI_HOT_RESET_FLAG_DEV_ID | VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED, BitConverter.ToUInt32(info, 4));
         Assert.Equal(id, BitConverter.ToInt32(info, 12));
         Assert.Equal(VFIO_PCI_DEVID_OWNED, BitConverter.ToUInt32(info, 20));
-        Assert.Equal((2, 0x08), (info[18], info[19]));
+        Assert.Equal(PciAddress.Parse(_t.PairA).RequesterId, (info[18] << 8) | info[19]);
         int otherId = _t.Bind(second, iommufd);
         TestHost.Succeeds(_t.Ioctl(first, VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, info), "GET_PCI_HOT_RESET_INFO");
         Assert.Equal(otherId, BitConverter.ToInt32(info, 20));

@@ -123,6 +123,7 @@ public sealed class DriverBindingTests : IDisposable
         _t.Unbind(_t.Single);
         _t.Unbind(_t.PairA);
         _t.Unbind(_t.PairB);
+        _t.Unbind(_t.Conventional);
         TestHost.Succeeds(_t.Write(Vfio + "/new_id", "1234 11e8"), "new_id");
         Assert.Equal("vfio-pci", _t.DriverOf(_t.Single));
         Assert.Equal("vfio-pci", _t.DriverOf(_t.PairA));

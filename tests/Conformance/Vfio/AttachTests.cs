@@ -175,7 +175,7 @@ public sealed unsafe class AttachTests : IDisposable
     [Fact]
     public void Behind_a_conventional_bridge_the_device_reads_mapped_memory_unless_VTd_is_in_scalable_mode()
     {
-        (int device, int iommufd) = Bound(_t.PairA);
+        (int device, int iommufd) = Bound(_t.Conventional);
         int ioas = _t.AllocIoas(iommufd);
         _t.Attach(device, ioas);
         nint memory = _t.Pages(1);

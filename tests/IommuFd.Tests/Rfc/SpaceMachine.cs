@@ -18,7 +18,7 @@ internal sealed class SpaceMachine : IDisposable
         Machine = new SimulatedHost(topology);
         Host = IommuHost.Over(Machine);
         DriverBinder binder = new(Machine.Sysfs, new MemoryBindingStore());
-        devices = devices.Length > 0 ? devices : [Simulated.Edu, Simulated.PairFirst, Simulated.PairSecond, .. Machine.Device("0000:00:08.0") is null ? Array.Empty<PciAddress>() : [Pasid]];
+        devices = devices.Length > 0 ? devices : [.. Simulated.WithIommu(Machine, Simulated.Edu, Simulated.PairFirst, Simulated.PairSecond), .. Machine.Device("0000:00:08.0") is null ? Array.Empty<PciAddress>() : [Pasid]];
         Assert.Null(binder.Apply(binder.PlanBind(devices, DriverClaim.VfioPci)));
         Context = Host.OpenContext(kind);
         Buffer = Host.AllocateBuffer(0x10000);

@@ -11,9 +11,8 @@ namespace IommuFd.HwSim.Kernel;
 /// tracking.
 /// </summary>
 /// <remarks>
-/// Does not model: ATS and PRI, stalls, SVA, command queue errors, and that Linux gives no IOMMU to the second device behind a
-/// bridge to conventional PCI (both have one stream id; here they are a group of two). The machine is fully
-/// coherent (the firmware's CANWBS), so virtual SMMUs can be made.
+/// Does not model: ATS and PRI, stalls, SVA, command queue errors. The machine is fully coherent (the firmware's CANWBS), so virtual SMMUs can be
+/// made.
 /// </remarks>
 public sealed partial class SmmuOps : IommuOps
 {
@@ -40,6 +39,12 @@ public sealed partial class SmmuOps : IommuOps
             _units.Add(new SmmuDriver(unit, Print) { Faulted = fault => Faulted?.Invoke(fault) });
         }
     }
+
+    /// <inheritdoc/>
+    internal override int ProbeDevice(object unit, string name, ushort[] ids) => DriverOf(unit).InsertMaster(name, ids);
+
+    /// <inheritdoc/>
+    internal override void ReleaseDevice(IommuDevice device) => DriverOf(device).RemoveMaster(device.Name);
 
     /// <inheritdoc/>
     public override bool Capable(IommuDevice device, IommuCapability capability) => capability switch
@@ -120,11 +125,13 @@ public sealed partial class SmmuOps : IommuOps
     internal override IommufdViommu ViommuNew(IommufdContext context, IommuDevice device, uint type, HwptPaging parent) =>
         new SmmuViommu(context, this, device, parent);
 
-    internal SmmuDriver DriverOf(IommuDevice device)
+    internal SmmuDriver DriverOf(IommuDevice device) => DriverOf(device.Unit!);
+
+    private SmmuDriver DriverOf(object unit)
     {
         lock (_units)
         {
-            return _units.Find(u => u.Unit == device.Unit) ?? throw new InvalidOperationException($"{device.Name}: its SMMU was not probed.");
+            return _units.Find(u => u.Unit == unit) ?? throw new InvalidOperationException("A device's SMMU was not probed.");
         }
     }
 }
