@@ -17,19 +17,12 @@ public sealed partial class BoundDevice
         {
             if (_pasidWidth < 0)
             {
-                try
+                _pasidWidth = Context.Kind switch
                 {
-                    _pasidWidth = Context.Kind switch
-                    {
-                        ContextKind.Container => 0,
-                        ContextKind.Rfc => Calls.GetPasidCapability()?.Width ?? 0,
-                        _ => Context.GetHwInfo(DeviceId).MaxPasidLog2,
-                    };
-                }
-                catch (IommuFdException)
-                {
-                    _pasidWidth = 0; // no IOMMU, or a kernel that cannot say
-                }
+                    ContextKind.Container => 0,
+                    ContextKind.Rfc => Calls.GetPasidCapability()?.Width ?? 0,
+                    _ => Context.MaxPasidLog2(DeviceId),
+                };
             }
 
             return _pasidWidth;
@@ -39,7 +32,7 @@ public sealed partial class BoundDevice
     /// <summary>
     /// Lets the device's DMA reach an address space. A child takes over from its parent, to which the device may stay attached (RFC v2 4.3 to 4.5); a
     /// space that is neither above nor below replaces what was in effect, at once where the kernel can. The permitted ranges of the space are asked
-    /// again.
+    /// again when they are wanted.
     /// </summary>
     /// <param name="space">The space.</param>
     /// <param name="pasid">The PASID that the DMA carries, or null for DMA without one.</param>
@@ -109,16 +102,8 @@ public sealed partial class BoundDevice
             throw;
         }
 
-        try
-        {
-            attachment.Space?.Refresh();
-            return attachment;
-        }
-        catch
-        {
-            attachment.Dispose();
-            throw;
-        }
+        attachment.Space?.RangesChanged();
+        return attachment;
     }
 
     private void Add(Attachment attachment)
@@ -173,7 +158,7 @@ public sealed partial class BoundDevice
     {
         lock (_attachGate)
         {
-            bool inEffect = _attachments.FindLast(other => other.Pasid == attachment.Pasid) == attachment;
+            bool inEffect = InEffect(attachment.Pasid) == attachment;
             _ = _attachments.Remove(attachment);
             if (Context.Kind == ContextKind.Rfc)
             {
@@ -186,7 +171,7 @@ public sealed partial class BoundDevice
                 return;
             }
 
-            if (_attachments.FindLast(other => other.Pasid == attachment.Pasid) is { } next)
+            if (InEffect(attachment.Pasid) is { } next)
             {
                 try
                 {
@@ -208,6 +193,19 @@ public sealed partial class BoundDevice
                 _ = _group.Switch(this, null);
             }
         }
+    }
+
+    private Attachment? InEffect(uint? pasid)
+    {
+        for (int i = _attachments.Count - 1; i >= 0; i--)
+        {
+            if (_attachments[i].Pasid == pasid)
+            {
+                return _attachments[i];
+            }
+        }
+
+        return null;
     }
 
     /// <summary>Installs a space that is no object of mainline.</summary>

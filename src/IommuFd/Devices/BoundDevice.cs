@@ -99,7 +99,7 @@ public sealed partial class BoundDevice : Resource
         _handle.Dispose();
         if (_group is not null)
         {
-            Context.Groups.Release(_group);
+            Context.Groups!.Release(_group);
         }
 
         Context.Cookies.Release(Cookie);

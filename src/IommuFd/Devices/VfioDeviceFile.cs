@@ -228,7 +228,7 @@ public sealed class VfioDeviceFile : Resource
 
         _handle?.Dispose(); // the kernel opens no group while a character device of it is open
         _handle = null;
-        ContainerGroup group = context.Groups.Acquire(number, _location.IsNoIommu);
+        ContainerGroup group = context.Groups!.Acquire(number, _location.IsNoIommu);
         try
         {
             return new BoundDevice(context, this, group.Group.GetDevice(token is { } uuid ? $"{address} vf_token={uuid}" : address.ToString()), 0,
@@ -236,7 +236,7 @@ public sealed class VfioDeviceFile : Resource
         }
         catch
         {
-            context.Groups.Release(group);
+            context.Groups!.Release(group);
             throw;
         }
     }

@@ -19,6 +19,7 @@ public sealed class IommuHost : IDisposable
     private readonly Lock _gate = new();
     private readonly bool _owns;
     private Reactor? _reactor;
+    private ContextKind? _interface; // null until it was asked
     private bool _disposed;
 
     private IommuHost(IHost host, string reason, bool owns)
@@ -61,6 +62,15 @@ public sealed class IommuHost : IDisposable
         }
     }
 
+    /// <summary>Which <c>/dev/iommu</c> this machine has, asked once by its first descriptor.</summary>
+    internal ContextKind InterfaceOf(IommuFdHandle handle)
+    {
+        lock (_gate)
+        {
+            return _interface ??= IommuContext.Probe(handle);
+        }
+    }
+
     /// <summary>Opens the selected host; without a selection <c>VFIO_HOST</c> decides, and without that <see cref="HostSelection.Auto"/>.</summary>
     /// <exception cref="IommuFdException">The capture or topology cannot be read.</exception>
     public static IommuHost Open(HostSelection? selection = null)
@@ -85,9 +95,11 @@ public sealed class IommuHost : IDisposable
     /// <exception cref="IommuFdException">It is missing or may not be opened.</exception>
     public IommuContext OpenContext(ContextKind? kind = null)
     {
-        bool legacy = kind == ContextKind.Container
-            || (kind is null && Sysfs.Status("/dev/iommu", out _) == -Errno.ENOENT && Sysfs.Status("/dev/vfio/vfio", out _) >= 0);
-        IommuContext context = legacy ? IommuContext.OverContainers(this) : IommuContext.Open(this);
+        int fd = kind == ContextKind.Container ? -Errno.ENOENT : Kernel.Open("/dev/iommu", Libc.O_RDWR | Libc.O_CLOEXEC, 0);
+        bool legacy = kind == ContextKind.Container || (kind is null && fd == -Errno.ENOENT && Sysfs.Status("/dev/vfio/vfio", out _) >= 0);
+        IommuContext context = legacy ? IommuContext.OverContainers(this)
+            : fd >= 0 ? IommuContext.Adopt(this, fd)
+            : throw Failure.Of("open /dev/iommu", fd);
         if (kind is { } wanted && context.Kind != wanted)
         {
             ContextKind found = context.Kind;

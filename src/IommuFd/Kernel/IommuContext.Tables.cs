@@ -42,6 +42,13 @@ public sealed unsafe partial class IommuContext
             data.AsMemory(0, (int)Math.Min(command.data_len, (uint)data.Length)));
     }
 
+    /// <summary>IOMMU_GET_HW_INFO without the registers: bits of a device's PASIDs; 0 without any, and where the kernel cannot say.</summary>
+    internal int MaxPasidLog2(uint deviceId)
+    {
+        iommu_hw_info command = new() { size = (uint)sizeof(iommu_hw_info), dev_id = deviceId };
+        return Call(IOMMU_GET_HW_INFO, ref command) < 0 ? 0 : command.out_max_pasid_log2;
+    }
+
     /// <summary>
     /// IOMMU_HWPT_ALLOC with no data: a page table that the kernel manages, showing an address space in the format of a device's IOMMU.
     /// </summary>

@@ -17,8 +17,8 @@ public sealed unsafe partial class IommuContext : Resource
     {
         Host = host;
         _handle = handle;
-        Kind = handle is null ? ContextKind.Container : Probe(handle);
-        Groups = new ContainerGroups(host);
+        Kind = handle is null ? ContextKind.Container : host.InterfaceOf(handle);
+        Groups = handle is null ? new ContainerGroups(host) : null;
     }
 
     /// <summary>
@@ -35,7 +35,8 @@ public sealed unsafe partial class IommuContext : Resource
 
     internal override DescriptorHandle? Descriptor => _handle;
 
-    internal ContainerGroups Groups { get; }
+    /// <summary>Over containers, else null.</summary>
+    internal ContainerGroups? Groups { get; }
 
     /// <summary>
     /// Adopts an open descriptor of <c>/dev/iommu</c>, for example one received from another process; it is closed with the context.
@@ -52,12 +53,6 @@ public sealed unsafe partial class IommuContext : Resource
         int fd and >= 0 when host.Kernel.Close(fd) >= -Errno.EINTR => new IommuContext(host, null),
         int fd => throw Failure.Of("open /dev/vfio/vfio", fd),
     };
-
-    internal static IommuContext Open(IommuHost host)
-    {
-        int fd = host.Kernel.Open("/dev/iommu", Libc.O_RDWR | Libc.O_CLOEXEC, 0);
-        return fd >= 0 ? new IommuContext(host, new IommuFdHandle(host.Kernel, fd)) : throw Failure.Of("open /dev/iommu", fd);
-    }
 
     /// <summary>IOMMU_IOAS_ALLOC: makes an empty I/O address space.</summary>
     /// <exception cref="IommuFdException">No memory.</exception>

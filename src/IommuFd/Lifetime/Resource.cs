@@ -26,18 +26,18 @@ public abstract class Resource : IDisposable
     /// <summary>The descriptor that stands for this in another process, or null.</summary>
     internal virtual Native.DescriptorHandle? Descriptor => null;
 
+#pragma warning disable CA1816 // nothing here has a finalizer: the handles have
     /// <summary>
     /// Gives this up. New calls fail with <see cref="ObjectDisposedException"/>; what was built on it keeps working. Safe to repeat and to race.
     /// </summary>
     public void Dispose()
+#pragma warning restore CA1816
     {
         if (Interlocked.Exchange(ref _disposed, 1) == 0)
         {
             Disposing();
             Exit();
         }
-
-        GC.SuppressFinalize(this);
     }
 
     /// <summary>Takes a hold, for a dependant or for the length of a call.</summary>

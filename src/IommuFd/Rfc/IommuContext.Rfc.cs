@@ -15,7 +15,7 @@ public sealed unsafe partial class IommuContext
     /// EXT_MAP_TYPE1V2; the same number is VFIO_GET_API_VERSION of a container and of mainline's emulation of one, which answer 0 whatever the
     /// argument.
     /// </summary>
-    private static ContextKind Probe(IommuFdHandle handle) =>
+    internal static ContextKind Probe(IommuFdHandle handle) =>
         handle.Ioctl(IOMMU_CHECK_EXTENSION, (nint)EXT_MAP_TYPE1V2) == 1 ? ContextKind.Rfc : ContextKind.Iommufd;
 
     /// <summary>IOMMU_IOASID_ALLOC of a space with a table of the kernel.</summary>

@@ -44,7 +44,7 @@ public abstract class AddressSpace : Resource
     internal abstract uint Install(BoundDevice device, uint? pasid);
 
     /// <summary>A device came or went: what may be mapped has changed.</summary>
-    internal virtual void Refresh()
+    internal virtual void RangesChanged()
     {
     }
 }

@@ -36,13 +36,6 @@ public sealed class Attachment : Resource
     private protected override void Free()
     {
         Device.Detach(this);
-        try
-        {
-            Space?.Refresh(); // the ranges that the device reserved are free again
-        }
-        catch (IommuFdException)
-        {
-            // The space keeps its last answer; the next attach asks again.
-        }
+        Space?.RangesChanged(); // those that the device reserved are free again
     }
 }

@@ -21,7 +21,6 @@ public sealed class ChildAddressSpace : MappedAddressSpace
         : base(parent.Context, parent, parent, backend)
     {
         _parent = parent;
-        Refresh();
     }
 
     /// <inheritdoc/>

@@ -19,15 +19,6 @@ public sealed partial class IoAddressSpace : MappedAddressSpace
     internal IoAddressSpace(IommuContext context, IMappingBackend backend)
         : base(context, context, null, backend)
     {
-        try
-        {
-            Refresh();
-        }
-        catch
-        {
-            _ = backend.Destroy();
-            throw;
-        }
     }
 
     /// <inheritdoc/>

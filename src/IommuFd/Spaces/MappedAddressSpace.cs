@@ -29,6 +29,7 @@ public abstract class MappedAddressSpace : AddressSpace
     private ChildAddressSpace[] _children = [];
     private IovaRange[] _permitted = [];
     private ulong _alignment;
+    private bool _rangesChanged = true;
 
     private protected MappedAddressSpace(IommuContext context, Resource outer, MappedAddressSpace? parent, IMappingBackend backend)
         : base(context, outer, parent)
@@ -41,30 +42,15 @@ public abstract class MappedAddressSpace : AddressSpace
     public uint Id => Backend.Id;
 
     /// <summary>
-    /// Where memory may be mapped now, ascending. Asked again after every attach and detach: each device has its own reserved ranges and width.
+    /// Where memory may be mapped now, ascending. The kernel is asked again after an attach or detach: each device has its own reserved ranges and
+    /// width. Of a space that was disposed the last answer.
     /// </summary>
-    public IReadOnlyList<IovaRange> PermittedRanges
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return _permitted;
-            }
-        }
-    }
+    /// <exception cref="IommuFdException">The kernel did not say.</exception>
+    public IReadOnlyList<IovaRange> PermittedRanges => AskRanges().Permitted;
 
     /// <summary>Bytes that IOVAs and lengths must be aligned to.</summary>
-    public ulong Alignment
-    {
-        get
-        {
-            lock (_gate)
-            {
-                return _alignment;
-            }
-        }
-    }
+    /// <exception cref="IommuFdException">The kernel did not say.</exception>
+    public ulong Alignment => AskRanges().Alignment;
 
     internal IMappingBackend Backend { get; }
 
@@ -149,13 +135,26 @@ public abstract class MappedAddressSpace : AddressSpace
     }
 
     /// <inheritdoc/>
-    internal override void Refresh()
+    internal override void RangesChanged() => Volatile.Write(ref _rangesChanged, true);
+
+    private (IovaRange[] Permitted, ulong Alignment) AskRanges()
     {
-        IovaRange[] permitted = Backend.GetRanges(out ulong alignment);
         lock (_gate)
         {
-            _permitted = permitted;
-            _alignment = alignment;
+            if (!IsDisposed && Interlocked.Exchange(ref _rangesChanged, false))
+            {
+                try
+                {
+                    _permitted = Backend.GetRanges(out _alignment);
+                }
+                catch
+                {
+                    RangesChanged();
+                    throw;
+                }
+            }
+
+            return (_permitted, _alignment);
         }
     }
 
