@@ -3,6 +3,7 @@
 #   VFIO_VM_KERNEL   bzImage to boot          VFIO_VM_TIMEOUT  seconds one boot may take, default 900
 #   VFIO_VM_ACCEL    auto, tcg or kvm         VFIO_VM_MEMORY   MiB, default 1024
 #   VFIO_VM_APPEND   more kernel arguments    VFIO_VM_CPUS     default 1
+#   VFIO_VM_ICOUNT   QEMU's -icount: the clock counts instructions (shift=1,sleep=off: 2 ns each); always emulated
 VM=$REPOSITORY/scripts/vm
 
 # Prints the kernel to boot: named, else cached, else built.
@@ -119,7 +120,8 @@ vm_boot() {
     esac
     kernel=$VM_KERNEL
     accel=tcg,thread=multi
-    case ${VFIO_VM_ACCEL:-auto} in
+    case ${VFIO_VM_ICOUNT:+icount}${VFIO_VM_ACCEL:-auto} in
+        icount*) accel=tcg,thread=single; set -- -icount "$VFIO_VM_ICOUNT" "$@" ;;
         tcg) ;;
         kvm) accel=kvm,kernel-irqchip=split ;;
         auto) vm_kvm_works "$kernel" && accel=kvm,kernel-irqchip=split ;;

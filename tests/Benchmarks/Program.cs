@@ -1,27 +1,19 @@
+using System.Globalization;
 using Benchmarks;
-using IommuFd.Native;
-using IommuFd.Sysfs;
 
 // Benchmarks BASELINE REPORT OUTSIDE [CASE...]: runs each case and its C baseline in turn, and prints one line per case; a run of all cases is written to REPORT,
-// with the lines of the file OUTSIDE, which scripts measured. Benchmarks kernel BASELINE ADDRESS ADDRESS CDEV: the cases on the real kernel, our device and C's.
+// with the lines of the file OUTSIDE, which scripts measured. On the real kernel, with two devices that a VFIO driver has: Benchmarks kernel PROGRAM CDEV CDEV
+// (map and unmap; one device is C's), Benchmarks flows PROGRAM CDEV CDEV MIB NOTE (the flows, of a guest with so much memory).
 // Benchmarks bdn [FILTER]: some of the calls one by one under BenchmarkDotNet.
 // The ratio of a round is best by best; the figure given is the median over the rounds. Exit code 1 when a goal is missed twice in a row.
 var report = new Report();
-if (args is ["kernel", var program, var address, var other, var cdev])
+if (args is ["kernel", var maps, var ours, var theirs])
+    return Measure(new KernelCases(ours), static cases => cases.All(), new BaselineProcess(maps, theirs));
+if (args is ["flows", var flows, var first, var second, var mebibytes, var note])
 {
-    using (var kernel = new BaselineProcess(program, cdev))
-    using (var cases = new KernelCases(address))
-    {
-        foreach (var one in cases.All())
-            Console.WriteLine(report.Add(one, Measurement.Of(one, kernel)));
-    }
-
-    // C has let go of its device.
-    using var host = new LinuxHost();
-    using var flows = new FlowCases(host, PciAddress.Parse(address), PciAddress.Parse(other), PciAddress.Parse(address));
-    foreach (var one in flows.OnKernel())
-        Console.WriteLine(report.Add(one, Measurement.Of(one, null)));
-    return report.Missed == 0 ? 0 : 1;
+    // C and C# have both devices in turn.
+    return Measure(FlowCases.OnKernel(first, second, ulong.Parse(mebibytes, CultureInfo.InvariantCulture) << 20), cases => cases.BesideC(note),
+        new BaselineProcess(flows, first, second, mebibytes));
 }
 
 if (args is ["bdn", ..])
@@ -36,7 +28,7 @@ if (args.Length < 3)
     return 2;
 }
 
-using var baseline = new BaselineProcess(args[0]);
+using var c = new BaselineProcess(args[0]);
 using var all = new AllCases();
 var wanted = args[3..];
 report.Head.ToList().ForEach(Console.WriteLine);
@@ -48,7 +40,7 @@ foreach (var one in all.InOrder())
     if (wanted.Length != 0 && !Array.Exists(wanted, w => w.All(char.IsAsciiDigit) ? w == $"{one.Row}" : one.Name.Contains(w, StringComparison.OrdinalIgnoreCase)))
         continue;
     found = true;
-    Console.WriteLine(report.Add(one, Measurement.Of(one, baseline)));
+    Console.WriteLine(report.Add(one, Measurement.Of(one, c)));
 }
 
 Console.WriteLine();
@@ -62,3 +54,16 @@ Console.WriteLine(report.Missed == 0 ? "every goal met" : report.Missed == 1 ? "
 if (wanted.Length == 0)
     report.Write(args[1]);
 return report.Missed == 0 ? 0 : 1;
+
+int Measure<T>(T cases, Func<T, IEnumerable<Case>> list, BaselineProcess beside)
+    where T : IDisposable
+{
+    using (beside)
+    using (cases)
+    {
+        foreach (var one in list(cases))
+            Console.WriteLine(report.Add(one, Measurement.Of(one, beside)));
+    }
+
+    return report.Missed == 0 ? 0 : 1;
+}

@@ -1,4 +1,4 @@
-/* The same on the real kernel with bare system calls: map and unmap with a device attached, and flow 4.1 of the proposal from opening to closing.
+/* On the real kernel with bare system calls: map and unmap with a device attached.
  * Usage: kernel CDEV (such as /dev/vfio/devices/vfio1). Reads "CASE\n", answers "NANOSECONDS-PER-OPERATION\n". Build: gcc -O3 -static -pthread -Itests/uapi. */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -47,17 +47,6 @@ static void attach(void)
     must(ioctl(device, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &to), "attach");
 }
 
-static void detach(void)
-{
-    struct vfio_device_detach_iommufd_pt from = { .argsz = sizeof(from) };
-    must(ioctl(device, VFIO_DEVICE_DETACH_IOMMUFD_PT, &from), "detach");
-    struct iommu_destroy destroy = { .size = sizeof(destroy), .id = ioas };
-    must(ioctl(iommu, IOMMU_DESTROY, &destroy), "destroy");
-    close(device);
-    close(iommu);
-    device = iommu = -1;
-}
-
 static uint64_t map(uint64_t bytes)
 {
     struct iommu_ioas_map map = {
@@ -98,18 +87,6 @@ static double maps(uint64_t bytes, int n)
     return (now() - start) / n;
 }
 
-static double flow(void)
-{
-    reserve(2 << 20);
-    if (device >= 0)
-        detach();
-    double start = now();
-    attach();
-    unmap(map(2 << 20), 2 << 20);
-    detach();
-    return now() - start;
-}
-
 static void *idle(void *unused)
 {
     for (;;)
@@ -131,8 +108,7 @@ int main(int argc, char **argv)
         name[strcspn(name, "\n")] = 0;
         double t = !strcmp(name, "map-4K") ? maps(4096, 300)
             : !strcmp(name, "map-2M") ? maps(2 << 20, 10)
-            : !strcmp(name, "map-1G") ? maps(1u << 30, 1)
-            : !strcmp(name, "flow-4.1") ? flow() : -1;
+            : !strcmp(name, "map-1G") ? maps(1u << 30, 1) : -1;
         printf("%.4f\n", t);
         fflush(stdout);
     }
