@@ -22,7 +22,9 @@ internal static class BindRules
         if (function.Group is null && DriverClaim.IsVfio(driver) && session.Sysfs.Attribute(NoIommuParameter) is not "Y")
         {
             throw new CommandFailure(ExitCode.Unsupported, $"{function.Address} has no IOMMU group: no IOMMU stands in front of it.",
-                "`vfio doctor` tells why, and what to switch on.")
+                IommuAbsence.HasGroups(session.Sysfs)
+                    ? $"`vfio explain {function.Address}` tells why."
+                    : "`vfio doctor` tells why, and what to switch on.")
             {
                 Evidence = [$"{function.Path}/iommu_group=absent"],
             };

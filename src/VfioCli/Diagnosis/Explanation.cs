@@ -122,7 +122,7 @@ internal sealed class Explanation
             return true;
         }
 
-        Check why = IommuAbsence.Explain(_session.Sysfs);
+        Check why = IommuAbsence.SharedStream(_session.Host.Kernel, Function) ?? IommuAbsence.Explain(_session.Sysfs);
         _checks.Add(why with { Name = "IOMMU", Finding = $"no IOMMU stands in front of it: {why.Finding}",
             Evidence = [$"{Function.Path}/iommu_group=absent", .. why.Evidence] });
         return false;

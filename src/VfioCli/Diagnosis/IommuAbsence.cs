@@ -12,6 +12,27 @@ internal static class IommuAbsence
     /// <summary>Whether the machine has any group.</summary>
     public static bool HasGroups(ISysfs sysfs) => sysfs.Entries(PciBus.Groups).Length > 0;
 
+    /// <summary>
+    /// Behind an SMMUv3 Linux takes one device for each stream id, and those of a conventional bus all have one. What it wrote into its log about a
+    /// function that came too late; null when it wrote nothing, or the log cannot be read.
+    /// </summary>
+    public static Check? SharedStream(IKernel kernel, PciFunction function)
+    {
+        const string Reason = ": Aliasing StreamID ", From = " (from ";
+        _ = KernelLog.Read(kernel, out IReadOnlyList<string> lines);
+        if (lines.LastOrDefault(line => line.Contains(function.Address + Reason, StringComparison.Ordinal)) is not { } found
+            || found.IndexOf(From, StringComparison.Ordinal) is not (> 0 and int at))
+        {
+            return null;
+        }
+
+        string owner = found[(at + From.Length)..].Split(')')[0];
+        return new Check("IOMMU", CheckResult.Fail, $"its requests carry the id of {owner}, and the SMMUv3 driver takes one device for each id",
+            $"Use {owner}, or put the card into a slot of PCI Express: of the devices behind one bridge to conventional PCI only one can be"
+                + " attached.",
+            $"/dev/kmsg={found}");
+    }
+
     /// <summary>Finds out.</summary>
     public static Check Explain(ISysfs sysfs)
     {
