@@ -38,22 +38,24 @@ public abstract class PageRequestStream : Resource
     /// <exception cref="ObjectDisposedException">The queue was disposed.</exception>
     public PageRequest? ReadRequest(TimeSpan timeout)
     {
-        using CancellationTokenSource limit = new(timeout);
-        while (true)
+        if (TryReadRequest(out PageRequest? request))
         {
-            if (TryReadRequest(out PageRequest? request))
-            {
-                return request;
-            }
+            return request;
+        }
 
-            try
+        using CancellationTokenSource limit = new(timeout);
+        try
+        {
+            do
             {
                 WaitAsync(limit.Token).AsTask().GetAwaiter().GetResult();
             }
-            catch (OperationCanceledException)
-            {
-                return null;
-            }
+            while (!TryReadRequest(out request));
+            return request;
+        }
+        catch (OperationCanceledException)
+        {
+            return null;
         }
     }
 
