@@ -4,7 +4,8 @@ using IommuFd;
 namespace CopyEngine;
 
 /// <summary>
-/// A channel of the engine: a ring of descriptors that the engine follows, and a word of memory where it writes how far it is. For one thread at a time.
+/// A channel of the engine: a ring of descriptors that the engine follows, and a word of memory where it writes how far it is. For one thread at a
+/// time.
 /// </summary>
 public sealed class CopyChannel
 {
@@ -70,7 +71,8 @@ public sealed class CopyChannel
             for (SpinWait spin = default; !IsDone(last); spin.SpinOnce())
             {
                 if (Environment.TickCount64 - start > Limit.TotalMilliseconds)
-                    throw new TimeoutException($"Channel {Number} is not done after {Limit.TotalSeconds:0} s: CHANSTS is 0x{_bar.Read64(_base + Status):x}.");
+                    throw new TimeoutException(
+                        $"Channel {Number} is not done after {Limit.TotalSeconds:0} s: CHANSTS is 0x{_bar.Read64(_base + Status):x}.");
             }
         }
     }

@@ -7,7 +7,9 @@ namespace CopyEngine;
 /// <param name="channel">Whose.</param>
 /// <param name="error">CHANERR.</param>
 public sealed class CopyEngineException(int channel, uint error)
-    : IOException($"Channel {channel} halted: CHANERR is 0x{error:x} ({((error & 0x300) != 0 ? "memory that it may not reach" : "a descriptor that it does not take")}).")
+    : IOException(
+        $"Channel {channel} halted: CHANERR is 0x{error:x} "
+        + $"({((error & 0x300) != 0 ? "memory that it may not reach" : "a descriptor that it does not take")}).")
 {
     /// <summary>CHANERR.</summary>
     public uint Error { get; } = error;
@@ -48,7 +50,8 @@ public sealed class CopyEngineDevice : IDisposable
             uint largest = 1u << bar.Read8(TransferCapability);
             InterruptSet interrupts = Own(device.EnableInterrupts(InterruptKind.Msix, channels));
             bar.Write8(InterruptControl, MsixVectorControl);
-            Channels = [.. Enumerable.Range(0, channels).Select(i => new CopyChannel(bar, AllocateMemory(CopyChannel.MemorySize), interrupts[i], i, largest))];
+            Channels = [.. Enumerable.Range(0, channels)
+                .Select(i => new CopyChannel(bar, AllocateMemory(CopyChannel.MemorySize), interrupts[i], i, largest))];
         }
         catch
         {

@@ -8,7 +8,8 @@ using IommuFd.Sysfs;
 // copy-engine BDF [BYTES]: copies random memory and compares. With VFIO_HOST=sim the machine is intel-scalable, whose engine is 0000:00:09.0.
 if (args.Length is 0 or > 2 || args[0] is "-h" or "--help")
 {
-    Console.Error.WriteLine("copy-engine BDF [BYTES]   copies BYTES (64 MiB) of random memory with every channel and compares; BDF must be on a VFIO driver");
+    Console.Error.WriteLine(
+        "copy-engine BDF [BYTES]   copies BYTES (64 MiB) of random memory with every channel and compares; BDF must be on a VFIO driver");
     return args.Length is 1 ? 0 : 2;
 }
 
@@ -34,7 +35,10 @@ try
         channel.Copy(source.Iova, destination.Iova, length);
         double seconds = Stopwatch.GetElapsedTime(start).TotalSeconds;
         bool same = source.Buffer.Span[..(int)length].SequenceEqual(destination.Buffer.Span[..(int)length]);
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"channel {channel.Number}: {length / seconds / (1 << 20):0} MiB/s, {(same ? "as it was" : "NOT THE SAME")}"));
+        Console.WriteLine(
+            string.Create(
+            CultureInfo.InvariantCulture,
+            $"channel {channel.Number}: {length / seconds / (1 << 20):0} MiB/s, {(same ? "as it was" : "NOT THE SAME")}"));
         if (!same)
             return 1;
     }

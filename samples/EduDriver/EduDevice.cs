@@ -4,8 +4,8 @@ using IommuFd.Sysfs;
 namespace EduDriver;
 
 /// <summary>
-/// A driver for QEMU's educational device (1234:11e8, docs/specs/edu.rst). It owns everything from the context to the interrupt, and runs unchanged on the
-/// simulator, on QEMU and on whatever else has these registers.
+/// A driver for QEMU's educational device (1234:11e8, docs/specs/edu.rst). It owns everything from the context to the interrupt, and runs unchanged
+/// on the simulator, on QEMU and on whatever else has these registers.
 /// </summary>
 public sealed class EduDevice : IDisposable
 {
@@ -13,7 +13,8 @@ public sealed class EduDevice : IDisposable
     public const int BufferSize = 4096;
 
     private const ulong Identification = 0x00, Liveness = 0x04, FactorialOf = 0x08, Status = 0x20, InterruptStatus = 0x24, InterruptRaise = 0x60;
-    private const ulong InterruptAcknowledge = 0x64, DmaSource = 0x80, DmaDestination = 0x88, DmaCount = 0x90, DmaCommand = 0x98, DeviceBuffer = 0x40000;
+    private const ulong InterruptAcknowledge = 0x64, DmaSource = 0x80, DmaDestination = 0x88, DmaCount = 0x90, DmaCommand = 0x98,
+        DeviceBuffer = 0x40000;
     private const uint Computing = 1, InterruptWhenComputed = 0x80;
     private const ulong Start = 1, ToMemory = 2, InterruptWhenDone = 4;
 
@@ -69,7 +70,8 @@ public sealed class EduDevice : IDisposable
         get
         {
             uint id = _registers.Read32(Identification);
-            return (id & 0xffff) == 0x00ed ? ((byte)(id >> 24), (byte)(id >> 16)) : throw new InvalidDataException($"0x{id:x8} is not the identification of an educational device.");
+            return (id & 0xffff) == 0x00ed ? ((byte)(id >> 24), (byte)(id >> 16))
+                : throw new InvalidDataException($"0x{id:x8} is not the identification of an educational device.");
         }
     }
 

@@ -42,7 +42,9 @@ public sealed class IgbDevice : IgbPort
         }
     }
 
-    /// <summary>Frames received and sent, and those for which there was no buffer, since the last call: the device's counters are cleared by reading.</summary>
+    /// <summary>
+    /// Frames received and sent, and those for which there was no buffer, since the last call: the device's counters are cleared by reading.
+    /// </summary>
     public (uint Received, uint Sent, uint NoBuffer) ReadStatistics() =>
         (Registers.Read32(GoodReceived), Registers.Read32(GoodTransmitted), Registers.Read32(NoBuffer));
 

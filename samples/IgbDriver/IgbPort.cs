@@ -6,8 +6,8 @@ using static IgbDriver.IgbRegisters;
 namespace IgbDriver;
 
 /// <summary>
-/// What the physical and the virtual functions of the 82576 have in common: one queue of each direction, frames of 14 to 1514 bytes, by polling or by MSI-X. Not for use by
-/// several threads, but one may send while another one receives.
+/// What the physical and the virtual functions of the 82576 have in common: one queue of each direction, frames of 14 to 1514 bytes, by polling or by
+/// MSI-X. Not for use by several threads, but one may send while another one receives.
 /// </summary>
 public abstract class IgbPort : IDisposable
 {

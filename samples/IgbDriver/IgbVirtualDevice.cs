@@ -6,7 +6,8 @@ using static IgbDriver.IgbRegisters;
 namespace IgbDriver;
 
 /// <summary>
-/// A driver for a virtual function of the 82576, while the host's own driver has the physical one: it asks that one for an address through the mailbox (data sheet section
+/// A driver for a virtual function of the 82576, while the host's own driver has the physical one: it asks that one for an address through the
+/// mailbox (data sheet section
 /// 7.10.2.9), and the controller's switch carries frames between virtual functions.
 /// </summary>
 public sealed class IgbVirtualDevice : IgbPort
@@ -20,7 +21,8 @@ public sealed class IgbVirtualDevice : IgbPort
     /// <param name="host">The machine.</param>
     /// <param name="address">The virtual function.</param>
     /// <exception cref="IommuFdException">The device cannot be opened, bound or attached.</exception>
-    /// <exception cref="IOException">Nothing answers at the function's registers, or the physical function's driver refuses or does not answer.</exception>
+    /// <exception cref="IOException">Nothing answers at the function's registers, or the physical function's driver refuses or does not
+    /// answer.</exception>
     /// <exception cref="TimeoutException">The physical function's driver does not answer: it may not be up.</exception>
     public IgbVirtualDevice(IommuHost host, PciAddress address)
         : base(host, address)
@@ -29,7 +31,9 @@ public sealed class IgbVirtualDevice : IgbPort
         {
             Stop();
             if (Registers.Read32(Status) == ~0u)
-                throw new IOException("All registers of the virtual function read as ones: nothing answers at the address of its BAR. Look at the windows of the bridges above it.");
+                throw new IOException(
+                    "All registers of the virtual function read as ones: nothing answers at the address of its BAR. Look at the windows of the "
+                    + "bridges above it.");
             Await("reset", () => HasHappened(ResetDone));
             Registers.Write32(VectorMaskClear, ~0u);
             Mac = MacOf(Introduce(out uint high), high);
@@ -49,8 +53,9 @@ public sealed class IgbVirtualDevice : IgbPort
         Thread.Sleep(2);
     }
 
-    // The words that Linux's drivers of both functions agree on: a reset is answered with an address; without one the virtual function chooses its own. The physical function's
-    // driver forgets who has introduced himself when it is reset, as it is when its interface comes up: then it refuses, and the introduction begins anew.
+    // The words that Linux's drivers of both functions agree on: a reset is answered with an address; without one the virtual function chooses its
+    // own. The physical function's driver forgets who has introduced himself when it is reset, as it is when its interface comes up: then it refuses,
+    // and the introduction begins anew.
     private uint Introduce(out uint high)
     {
         Span<byte> random = stackalloc byte[6];
@@ -70,8 +75,8 @@ public sealed class IgbVirtualDevice : IgbPort
         throw new IOException("The physical function's driver refuses the address that the virtual function chose.");
     }
 
-    // There is one mailbox for both directions. What the physical function says of itself (its link has come up, it was reset) may take the place of a question that was not read
-    // yet, and is no answer: the question is put again. So is one whose answer to an earlier question comes late.
+    // There is one mailbox for both directions. What the physical function says of itself (its link has come up, it was reset) may take the place of
+    // a question that was not read yet, and is no answer: the question is put again. So is one whose answer to an earlier question comes late.
     private bool Ask(uint message, ref uint first, ref uint second)
     {
         for (int attempt = 0; attempt < Attempts; attempt++)

@@ -5,7 +5,8 @@ using IommuFd;
 using IommuFd.Native;
 using IommuFd.Sysfs;
 
-// igb-ping [BDF] [FRAMES] [poll|interrupt]: sends frames to itself through the controller's loopback, one at a time. VFIO_HOST=sim|kernel chooses the world.
+// igb-ping [BDF] [FRAMES] [poll|interrupt]: sends frames to itself through the controller's loopback, one at a time. VFIO_HOST=sim|kernel chooses the
+// world.
 try
 {
     PciAddress address = PciAddress.Parse(args.Length > 0 ? args[0] : "0000:01:00.0");
@@ -37,7 +38,9 @@ try
             throw new IOException($"Frame {i} did not come back.");
     }
 
-    Console.WriteLine($"{Convert.ToHexString(device.Mac.GetAddressBytes())}: {count} frames went round, {Stopwatch.GetElapsedTime(start).TotalMicroseconds / count:0.0} us each");
+    Console.WriteLine(
+        $"{Convert.ToHexString(device.Mac.GetAddressBytes())}: {count} frames went round, "
+        + $"{Stopwatch.GetElapsedTime(start).TotalMicroseconds / count:0.0} us each");
     return 0;
 }
 catch (Exception failure) when (failure is IommuFdException or IOException or FormatException or ArgumentException or TimeoutException)

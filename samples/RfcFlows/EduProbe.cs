@@ -5,8 +5,8 @@ using IommuFd;
 namespace RfcFlows;
 
 /// <summary>
-/// QEMU's educational device (docs/specs/edu.rst): it moves bytes between memory and a buffer of its own, which the program cannot see. So what it read is
-/// written to a mailbox in memory. It says nothing of DMA that was refused: then the mailbox does not change, or not to what is in memory.
+/// QEMU's educational device (docs/specs/edu.rst): it moves bytes between memory and a buffer of its own, which the program cannot see. So what it
+/// read is written to a mailbox in memory. It says nothing of DMA that was refused: then the mailbox does not change, or not to what is in memory.
 /// </summary>
 internal sealed class EduProbe : IDmaProbe
 {

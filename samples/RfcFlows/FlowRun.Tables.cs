@@ -11,10 +11,14 @@ public sealed partial class FlowRun
     internal GuestTable Guest(FlowDevice device, ulong at)
     {
         DeviceCapabilities capabilities = device.Device.GetCapabilities();
-        UserTableFormat[] known = [.. capabilities.UserTables.Where(static format => format is UserTableFormat.VtdFirstStage or UserTableFormat.ArmContextDescriptors)];
-        Step("IOMMU_DEVICE_GET_INFO", $"{device.Name}: nesting {capabilities.Nesting}; tables {(capabilities.UserTables.Count == 0 ? "none" : string.Join(", ", capabilities.UserTables))}; PASIDs of {capabilities.PasidWidth} bits");
+        UserTableFormat[] known =
+            [.. capabilities.UserTables.Where(static format => format is UserTableFormat.VtdFirstStage or UserTableFormat.ArmContextDescriptors)];
+        Step("IOMMU_DEVICE_GET_INFO", $"{device.Name}: nesting {capabilities.Nesting}; tables "
+            + $"{(capabilities.UserTables.Count == 0 ? "none" : string.Join(", ", capabilities.UserTables))}; PASIDs of {capabilities.PasidWidth} "
+            + "bits");
         return known.Length == 0
-            ? throw new NotSupportedException($"The IOMMU of {device.Device.Address} takes no table that this flow can write: nesting {capabilities.Nesting}.")
+            ? throw new NotSupportedException(
+                $"The IOMMU of {device.Device.Address} takes no table that this flow can write: nesting {capabilities.Nesting}.")
             : new GuestTable(Ram, at, known[0]);
     }
 
@@ -32,12 +36,15 @@ public sealed partial class FlowRun
     internal void GuestBinds(GuestPasidTable pasids, uint pasid, GuestTable? table)
     {
         pasids.Bind(pasid, table);
-        Step("guest", $"PASID table at gpa 0x{pasids.Table.Address:x}: PASID {pasid} -> {(table is null ? "nothing" : $"table at gpa 0x{table.Table.Address:x}")}");
+        Step("guest", $"PASID table at gpa 0x{pasids.Table.Address:x}: PASID {pasid} -> "
+            + $"{(table is null ? "nothing" : $"table at gpa 0x{table.Table.Address:x}")}");
     }
 
-    internal UserTableSpace AllocateUserTable(MappedAddressSpace parent, string name, GuestTable table, bool faults = false) => AllocateUserTable(parent, name, table.Table, faults);
+    internal UserTableSpace AllocateUserTable(MappedAddressSpace parent, string name, GuestTable table, bool faults = false) =>
+        AllocateUserTable(parent, name, table.Table, faults);
 
-    internal UserTableSpace AllocateUserTable(MappedAddressSpace parent, string name, GuestPasidTable table) => AllocateUserTable(parent, name, table.Table, faults: false);
+    internal UserTableSpace AllocateUserTable(MappedAddressSpace parent, string name, GuestPasidTable table) =>
+        AllocateUserTable(parent, name, table.Table, faults: false);
 
     internal void Invalidate(UserTableSpace space, ulong address, ulong length, uint? pasid = null)
     {
@@ -68,7 +75,9 @@ public sealed partial class FlowRun
         Step("fault", $"{_names[space]}: cookie 0x{request.Cookie:x}{Pasid(request.Pasid)} asks for 0x{request.Pages[0].Address:x}");
         return request.Cookie == cookie && request.Pasid == pasid && request.Pages[0].Address == address
             ? request
-            : throw new FlowException($"The page request was of cookie 0x{request.Cookie:x}{Pasid(request.Pasid)} for 0x{request.Pages[0].Address:x}, and should have been of 0x{cookie:x}{Pasid(pasid)} for 0x{address:x}.");
+            : throw new FlowException(
+                $"The page request was of cookie 0x{request.Cookie:x}{Pasid(request.Pasid)} for 0x{request.Pages[0].Address:x}, and should have "
+                + $"been of 0x{cookie:x}{Pasid(pasid)} for 0x{address:x}.");
     }
 
     internal void Complete(PageRequest request)
@@ -89,7 +98,8 @@ public sealed partial class FlowRun
     {
         UserTableSpace space = Own(parent.CreateUserTable(table, faults));
         _names[space] = name;
-        Step("IOMMU_IOASID_ALLOC", $"{name} = child of {_names[parent]}, table of the guest at gpa 0x{table.Address:x}, {table.Format}{(faults ? ", page faults" : "")}");
+        Step("IOMMU_IOASID_ALLOC", $"{name} = child of {_names[parent]}, table of the guest at gpa 0x{table.Address:x}, "
+            + $"{table.Format}{(faults ? ", page faults" : "")}");
         return space;
     }
 }

@@ -29,7 +29,9 @@ public sealed record FlowDevice(string Name, BoundDevice Device, IDmaProbe Probe
 public sealed class FlowException(string message) : Exception(message);
 #pragma warning restore CA1032
 
-/// <summary>One run of a flow: the library's calls, each narrated in the proposal's words, and the proof by DMA. What it made is released with it.</summary>
+/// <summary>
+/// One run of a flow: the library's calls, each narrated in the proposal's words, and the proof by DMA. What it made is released with it.
+/// </summary>
 public sealed partial class FlowRun : IDisposable
 {
     /// <summary>A page at the same place in every space, through which a device tells what it read.</summary>
@@ -133,7 +135,8 @@ public sealed partial class FlowRun : IDisposable
     {
         ArgumentNullException.ThrowIfNull(device);
         Attachment attachment = Own(device.Device.Attach(space, pasid));
-        Step("VFIO_ATTACH_IOASID", $"{device.Name}{Pasid(pasid)} to {_names[space]}{(attachment.TableId == 0 ? "" : $", page table {attachment.TableId} in effect")}");
+        Step("VFIO_ATTACH_IOASID", $"{device.Name}{Pasid(pasid)} to "
+            + $"{_names[space]}{(attachment.TableId == 0 ? "" : $", page table {attachment.TableId} in effect")}");
         return attachment;
     }
 
@@ -178,10 +181,13 @@ public sealed partial class FlowRun : IDisposable
         ulong? data = device.Probe.End();
         _translations.Add(new FlowTranslation(device.Name, pasid, iova, data));
         string seen = data is { } word ? $"0x{word:x}" : "nothing";
-        Step("DMA", $"{device.Name}{Pasid(pasid)} reads 0x{iova:x}: {seen}", device.Device.Address is { } address ? Machine.Walk?.Invoke(address, pasid, iova) : null);
+        Step("DMA", $"{device.Name}{Pasid(pasid)} reads 0x{iova:x}: {seen}",
+            device.Device.Address is { } address ? Machine.Walk?.Invoke(address, pasid, iova) : null);
         if (data != expected)
         {
-            throw new FlowException($"{device.Name}{Pasid(pasid)} saw {seen} at IOVA 0x{iova:x}, and should have seen {(expected is { } wanted ? $"0x{wanted:x}" : "nothing")}.");
+            throw new FlowException(
+                $"{device.Name}{Pasid(pasid)} saw {seen} at IOVA 0x{iova:x}, and should have seen "
+                + $"{(expected is { } wanted ? $"0x{wanted:x}" : "nothing")}.");
         }
     }
 

@@ -4,9 +4,10 @@ using IommuFd;
 namespace RfcFlows;
 
 /// <summary>
-/// A page table as a guest would write it, in the guest's memory at guest-physical addresses: four levels of 512 entries and pages of 4 KiB, in one of two formats.
-/// x86-64 (Intel SDM 3A 4.5, which VT-d walks as its first stage): bit 0 present, 1 writable, 2 user, 5 accessed, 6 dirty. VMSAv8-64 (Arm ARM D8.3): bits 1:0
-/// valid and table or page, 6 unprivileged, 9:8 inner shareable, 10 accessed, with a context descriptor (IHI 0070 5.4) in front of it.
+/// A page table as a guest would write it, in the guest's memory at guest-physical addresses: four levels of 512 entries and pages of 4 KiB, in one
+/// of two formats. x86-64 (Intel SDM 3A 4.5, which VT-d walks as its first stage): bit 0 present, 1 writable, 2 user, 5 accessed, 6 dirty. VMSAv8-64
+/// (Arm ARM D8.3): bits 1:0 valid and table or page, 6 unprivileged, 9:8 inner shareable, 10 accessed, with a context descriptor (IHI 0070 5.4) in
+/// front of it.
 /// </summary>
 internal sealed class GuestTable
 {
@@ -30,7 +31,8 @@ internal sealed class GuestTable
         _next = _root + Page;
         if (_isArm)
         {
-            // One context descriptor: 48 bits of input (T0SZ 16), 4 KiB, cacheable, TTB1 off, valid, 48 bits of output, AArch64, access flag as it is, ASID 3, one memory type.
+            // One context descriptor: 48 bits of input (T0SZ 16), 4 KiB, cacheable, TTB1 off, valid, 48 bits of output, AArch64, access flag as it
+            // is, ASID 3, one memory type.
             Write(at, 16UL | (1 << 8) | (1 << 10) | (3 << 12) | (1UL << 30) | (1UL << 31) | (5UL << 32) | (1UL << 41) | (7UL << 45) | (3UL << 48));
             Write(at + 8, _root);
             Write(at + 24, 0xff);

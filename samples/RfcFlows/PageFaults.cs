@@ -18,7 +18,8 @@ internal static class PageFaults
         run.Attach(dev1, gva, pasid: 5);
         run.Sees(dev1, iova: 0x7f00_0000_1000, run.RamWord(0x3000), pasid: 5);
 
-        // 1 to 4: the device asks, the kernel reports {space, cookie, address}; the VMM knows the virtual device by the cookie, and the PASID by the space.
+        // 1 to 4: the device asks, the kernel reports {space, cookie, address}; the VMM knows the virtual device by the cookie, and the PASID by the
+        // space.
         run.Begins(dev1, iova: 0x7f00_0000_2000, pasid: 5);
         using (PageRequest request = run.Reported(gva, cookie: 0xd1, pasid: 5, address: 0x7f00_0000_2000))
         {

@@ -4,12 +4,13 @@ using IommuFd;
 namespace RfcFlows;
 
 /// <summary>
-/// The simulator's test device for PASIDs (1234:a51d, docs/topology.md): a channel reads memory into a buffer that the program can see, with a PASID, and asks for
-/// pages that are missing (ATS and PRI).
+/// The simulator's test device for PASIDs (1234:a51d, docs/topology.md): a channel reads memory into a buffer that the program can see, with a PASID,
+/// and asks for pages that are missing (ATS and PRI).
 /// </summary>
 internal sealed class PasidProbe : IDmaProbe
 {
-    private const ulong Features = 0x04, Pasid = 0x08, Control = 0x0c, Iova = 0x10, Length = 0x18, Offset = 0x1c, Command = 0x20, Status = 0x24, Buffers = 0x10000;
+    private const ulong Features = 0x04, Pasid = 0x08, Control = 0x0c, Iova = 0x10, Length = 0x18, Offset = 0x1c, Command = 0x20, Status = 0x24,
+        Buffers = 0x10000;
     private const uint HasPasid = 1u << 31, UseAts = 1, UsePri = 2, HasPri = 4, Read = 1, Busy = 1, Done = 2;
     private static readonly TimeSpan s_patience = TimeSpan.FromSeconds(30);
 

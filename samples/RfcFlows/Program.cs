@@ -3,12 +3,15 @@ using IommuFd.Native;
 using IommuFd.Sysfs;
 using RfcFlows;
 
-// rfc-flows [4.1|...|all] [iommufd|container|rfc]: runs a flow of the proposal. VFIO_HOST=sim|kernel chooses the world; `vfio flow` is the comfortable way.
+// rfc-flows [4.1|...|all] [iommufd|container|rfc]: runs a flow of the proposal. VFIO_HOST=sim|kernel chooses the world; `vfio flow` is the
+// comfortable way.
 try
 {
     string which = args.Length > 0 ? args[0] : "all";
     ContextKind? kind = args.Length > 1 ? Enum.Parse<ContextKind>(args[1], ignoreCase: true) : null;
-    Flow[] flows = which == "all" ? [.. Flow.All] : [Flow.Find(which) ?? throw new ArgumentException($"There is no flow {which}; there are {string.Join(", ", Flow.All.Select(static flow => flow.Number))}.")];
+    Flow[] flows = which == "all" ? [.. Flow.All]
+        : [Flow.Find(which) ?? throw new ArgumentException($"There is no flow {which}; there are "
+        + $"{string.Join(", ", Flow.All.Select(static flow => flow.Number))}.")];
     using IommuHost host = IommuHost.Open();
     Console.Error.WriteLine($"{host.Description}: {host.Reason}");
     FlowMachine machine = FlowMachine.Find(host, kind);

@@ -2,7 +2,9 @@ using IommuFd;
 
 namespace RfcFlows;
 
-/// <summary>RFC v2 4.2: the guest switches its IOMMU on for one device; the VMM merges the guest's table with its own and maps the result in a second root.</summary>
+/// <summary>
+/// RFC v2 4.2: the guest switches its IOMMU on for one device; the VMM merges the guest's table with its own and maps the result in a second root.
+/// </summary>
 internal static class SeveralSpaces
 {
     public static void Run(FlowRun run)

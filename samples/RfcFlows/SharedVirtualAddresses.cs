@@ -2,8 +2,8 @@ using IommuFd;
 
 namespace RfcFlows;
 
-/// <summary>RFC v2 4.5: a guest process shares its page table with a device (vSVA): one space for each PASID, next to the default one. Where the PASID table itself is the
-/// guest's, one space stands for all of them.</summary>
+/// <summary>RFC v2 4.5: a guest process shares its page table with a device (vSVA): one space for each PASID, next to the default one. Where the
+/// PASID table itself is the guest's, one space stands for all of them.</summary>
 internal static class SharedVirtualAddresses
 {
     public static void Run(FlowRun run)

@@ -2,7 +2,10 @@ using IommuFd;
 
 namespace RfcFlows;
 
-/// <summary>RFC v2 4.3: as 4.2, but the VMM only says which GIOVA leads to which GPA; both levels are merged below it, and the memory is pinned and counted once.</summary>
+/// <summary>
+/// RFC v2 4.3: as 4.2, but the VMM only says which GIOVA leads to which GPA; both levels are merged below it, and the memory is pinned and counted
+/// once.
+/// </summary>
 internal static class SoftwareNesting
 {
     public static void Run(FlowRun run)

@@ -47,7 +47,9 @@ public class AttachTests
         (Vfio run, SimulatedHost host) = Run("attach", "0000:00:05.0");
         using (host)
         {
-            run.Exits(ExitCode.Busy).Complains("0000:00:05.0 belongs to driver nvme. `vfio bind 0000:00:05.0` gives it to vfio-pci; --bind does so for the time of this command.");
+            run.Exits(ExitCode.Busy)
+                .Complains("0000:00:05.0 belongs to driver nvme. `vfio bind 0000:00:05.0` gives it to vfio-pci; --bind does so for the time of "
+                + "this command.");
         }
     }
 
@@ -75,13 +77,18 @@ public class AttachTests
     }
 
     [Theory]
-    [InlineData("--map 4K@0x1001", "IOVA 0x1001 is not a multiple of 4 KiB, the smallest page of this address space. Use 0x1000. Nothing was mapped.")]
+    [InlineData("--map 4K@0x1001", "IOVA 0x1001 is not a multiple of 4 KiB, the smallest page of this address space. Use 0x1000. Nothing was "
+        + "mapped.")]
     [InlineData("--map 100", "size 0x64 is not a multiple of 4 KiB, the smallest page of this address space. Use 0x1000. Nothing was mapped.")]
-    [InlineData("--map 1M@0xfee00000", "IOVA 0xfee00000-0xfeefffff is not inside a permitted range (0x0-0xfedfffff, 0xfef00000-0xffffffffffff). Leave out @IOVA to let the kernel choose. Nothing was mapped.")]
-    [InlineData("--map 4K@0xfffffffffffff000,8K@0xfffffffffffff000", "8K@0xfffffffffffff000 wraps around the end of the address space. The last byte, IOVA + SIZE - 1, must be at most 0xffffffffffffffff.")]
+    [InlineData("--map 1M@0xfee00000", "IOVA 0xfee00000-0xfeefffff is not inside a permitted range (0x0-0xfedfffff, 0xfef00000-0xffffffffffff). "
+        + "Leave out @IOVA to let the kernel choose. Nothing was mapped.")]
+    [InlineData("--map 4K@0xfffffffffffff000,8K@0xfffffffffffff000", "8K@0xfffffffffffff000 wraps around the end of the address space. The last "
+        + "byte, IOVA + SIZE - 1, must be at most 0xffffffffffffffff.")]
     [InlineData("--map 0", "a mapping of 0 bytes is no mapping. Give a size such as 4K or 2M.")]
-    [InlineData("--map abc", "the size 'abc' is not a number. Numbers are decimal or 0x hexadecimal, with K, M, G or T for powers of 1024: 4096, 0x1000, 2M.")]
-    [InlineData("--cookie -5x", "the cookie '-5x' is not a number. Numbers are decimal or 0x hexadecimal, with K, M, G or T for powers of 1024: 4096, 0x1000, 2M.")]
+    [InlineData("--map abc", "the size 'abc' is not a number. Numbers are decimal or 0x hexadecimal, with K, M, G or T for powers of 1024: 4096, "
+        + "0x1000, 2M.")]
+    [InlineData("--cookie -5x", "the cookie '-5x' is not a number. Numbers are decimal or 0x hexadecimal, with K, M, G or T for powers of 1024: "
+        + "4096, 0x1000, 2M.")]
     public void Bad_mappings_change_nothing(string options, string sentence)
     {
         (Vfio run, SimulatedHost host) = Run(["attach", "0000:00:04.0", .. options.Split(' ')]);
@@ -98,7 +105,9 @@ public class AttachTests
         (Vfio run, SimulatedHost host) = Run("attach", "--bind", "--selftest", "0000:01:00.0");
         using (host)
         {
-            run.Exits(ExitCode.Unsupported).Complains("0000:01:00.0 (8086:10c9) has no self-test. There is one for 1234:11e8 (QEMU's edu); without --selftest it can be attached.");
+            run.Exits(ExitCode.Unsupported)
+                .Complains("0000:01:00.0 (8086:10c9) has no self-test. There is one for 1234:11e8 (QEMU's edu); without --selftest it can be "
+                + "attached.");
         }
     }
 
@@ -149,7 +158,8 @@ public class AttachTests
     [Fact]
     public void Every_reading_verb_runs_on_it()
     {
-        foreach (string line in new[] { "list", "show 0000:00:04.0", "explain 0000:00:04.0", "groups", "topology", "topology --dot", "topology --svg", "iommu", "doctor" })
+        foreach (string line in new[] { "list", "show 0000:00:04.0", "explain 0000:00:04.0", "groups", "topology", "topology --dot", "topology --svg",
+            "iommu", "doctor" })
         {
             (Vfio run, SimulatedHost host) = Run(line.Split(' '));
             using (host)
@@ -166,7 +176,8 @@ public class AttachTests
     {
         SimulatedHost host = new(Topology.Load(topology));
         StringWriter output = new() { NewLine = "\n" }, error = new() { NewLine = "\n" };
-        int status = Program.Run(args, new Terminal(output, error, false, false), (_, _) => new OpenedHost(IommuHost.Over(host), false, new MemoryBindingStore()));
+        int status = Program.Run(args, new Terminal(output, error, false, false), (_, _) =>
+            new OpenedHost(IommuHost.Over(host), false, new MemoryBindingStore()));
         return (new Vfio(status, output.ToString(), error.ToString()), host);
     }
 }

@@ -6,8 +6,10 @@ namespace VfioCli.Tests;
 public class BadInputTests
 {
     [Theory]
-    [InlineData("show 0:4", 2, "'0:4' is not a PCI address. Write it as 0000:00:04.0 or 00:04.0 (hexadecimal domain:bus:device.function); `vfio list` shows them.")]
-    [InlineData("show 0000:00:09.0", 3, "0000:00:09.0: there is no such PCI function on test machine. `vfio list` shows the functions that are there.")]
+    [InlineData("show 0:4", 2, "'0:4' is not a PCI address. Write it as 0000:00:04.0 or 00:04.0 (hexadecimal domain:bus:device.function); `vfio "
+        + "list` shows them.")]
+    [InlineData("show 0000:00:09.0", 3, "0000:00:09.0: there is no such PCI function on test machine. `vfio list` shows the functions that are "
+        + "there.")]
     [InlineData("bind", 2, "bind needs a PCI function such as 0000:00:04.0. `vfio list` shows them, `vfio bind --help` the usage.")]
     [InlineData("bnid 0000:00:04.0", 2, "'bnid' is not a verb. `vfio help` lists them.")]
     [InlineData("lst", 2, "'lst' is not a verb. Did you mean `vfio list`?")]
@@ -24,9 +26,12 @@ public class BadInputTests
     [InlineData("sim", 2, "sim needs run|shell|topologies|check. `vfio sim --help` shows the usage.")]
     [InlineData("completion", 2, "completion needs bash|zsh|fish. `vfio completion --help` shows the usage.")]
     [InlineData("help bogus", 2, "'bogus' is not a verb. `vfio help` lists them.")]
-    [InlineData("mdev start", 2, "`vfio mdev start` is not complete or not known. It is mdev list, types, define UUID PARENT TYPE, start UUID [PARENT TYPE], stop UUID, or forget UUID.")]
-    [InlineData("bind 0000:00:07.0", 6, "0000:00:07.0 is a PCI bridge, and VFIO takes no bridges. Leave it on its driver: bridges do not keep a group from user space.")]
-    [InlineData("bind --driver vfio_pci 0000:00:04.0", 6, "driver vfio_pci is not there. Load it: `modprobe vfio_pci` (the generic driver is called vfio-pci).")]
+    [InlineData("mdev start", 2, "`vfio mdev start` is not complete or not known. It is mdev list, types, define UUID PARENT TYPE, start UUID "
+        + "[PARENT TYPE], stop UUID, or forget UUID.")]
+    [InlineData("bind 0000:00:07.0", 6, "0000:00:07.0 is a PCI bridge, and VFIO takes no bridges. Leave it on its driver: bridges do not keep a "
+        + "group from user space.")]
+    [InlineData("bind --driver vfio_pci 0000:00:04.0", 6, "driver vfio_pci is not there. Load it: `modprobe vfio_pci` (the generic driver is "
+        + "called vfio-pci).")]
     public void Bad_input_gets_one_sentence_of_cause_and_one_of_remedy(string line, int status, string sentence) =>
         Vfio.Run(TestMachine.Standard(), line.Split(' ')).Exits((ExitCode)status).Complains(sentence);
 

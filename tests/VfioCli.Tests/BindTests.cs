@@ -43,8 +43,10 @@ public class BindTests
         TestMachine machine = TestMachine.Standard();
         machine.Tree.File("/etc/passwd", "root:x:0:0::/root:/bin/sh\nalice:x:1000:1000::/home/alice:/bin/sh\n");
         machine.Tree.File("/etc/group", "vfio:x:107:\n");
-        Assert.EndsWith("\nchown 1000:1000 /dev/vfio/devices/vfioN\n", Vfio.Run(machine, "bind", "--dry-run", "--owner", "alice", "0000:00:05.0").Exits(ExitCode.Ok).Out, StringComparison.Ordinal);
-        Assert.EndsWith("\nchown 1000:107 /dev/vfio/devices/vfioN\n", Vfio.Run(machine, "bind", "--dry-run", "--owner", "alice:vfio", "0000:00:05.0").Exits(ExitCode.Ok).Out, StringComparison.Ordinal);
+        Assert.EndsWith("\nchown 1000:1000 /dev/vfio/devices/vfioN\n", Vfio.Run(machine, "bind", "--dry-run", "--owner", "alice", "0000:00:05.0")
+            .Exits(ExitCode.Ok).Out, StringComparison.Ordinal);
+        Assert.EndsWith("\nchown 1000:107 /dev/vfio/devices/vfioN\n", Vfio.Run(machine, "bind", "--dry-run", "--owner", "alice:vfio", "0000:00:05.0")
+            .Exits(ExitCode.Ok).Out, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -120,7 +122,8 @@ public class BindTests
         _ = Assert.Throws<KilledException>(() => killed.Apply(killed.PlanBind([PciAddress.Parse("0000:00:05.0")], "vfio-pci")));
         machine.OnProbe = static (driver, _) => driver == "nvme" ? -Errno.EIO : 0; // and its driver will not have it back
         Vfio run = Vfio.Run(machine, store, "bind", "0000:01:00.0").Exits(ExitCode.Busy);
-        Assert.Contains("0000:01:00.0: a vfio command was killed while it changed drivers, and what it left could not be put back yet.", run.Error, StringComparison.Ordinal);
+        Assert.Contains("0000:01:00.0: a vfio command was killed while it changed drivers, and what it left could not be put back yet.", run.Error,
+            StringComparison.Ordinal);
         Assert.Equal("igb", machine.DriverOf("0000:01:00.0"));
         Vfio.Run(machine, store, "restore", "--forget").Exits(ExitCode.Ok);
         Vfio.Run(machine, store, "bind", "0000:01:00.0").Exits(ExitCode.Ok);
@@ -140,7 +143,8 @@ public class BindTests
         };
         MemoryBindingStore store = new();
         Vfio.Run(machine, store, "bind", "--timeout", "1", "0000:01:00.0", "0000:00:05.0").Exits(ExitCode.Incomplete).Complains(
-            "0000:00:05.0: its driver has not let go within 1 s. The write goes on waiting in the kernel for whoever uses the device; ending the users now may not wake it, "
+            "0000:00:05.0: its driver has not let go within 1 s. The write goes on waiting in the kernel for whoever uses the device; ending the "
+                + "users now may not wake it, "
             + "and then only a reboot helps. Once it has ended, `vfio restore` gives the function back.");
         Assert.Equal("igb", machine.DriverOf("0000:01:00.0"));
         Assert.Empty(store.Unfinished());

@@ -29,7 +29,8 @@ public class CaptureTests
             Vfio.Run(machine, "capture", file).Exits(ExitCode.Ok);
             using CapturedHost captured = new(file);
             StringWriter output = new() { NewLine = "\n" };
-            _ = Program.Run(line.Split(' '), new Terminal(output, TextWriter.Null, false, false), (_, _) => new OpenedHost(IommuHost.Over(captured), false, new MemoryBindingStore()));
+            _ = Program.Run(line.Split(' '), new Terminal(output, TextWriter.Null, false, false),
+                (_, _) => new OpenedHost(IommuHost.Over(captured), false, new MemoryBindingStore()));
             Assert.Equal(Vfio.Run(machine, line.Split(' ')).Out, output.ToString());
         }
         finally
@@ -76,9 +77,11 @@ public class CaptureTests
             Vfio.Run(machine, "capture", file).Exits(ExitCode.Ok);
             using CapturedHost captured = new(file);
             StringWriter error = new() { NewLine = "\n" };
-            int status = Program.Run(["bind", "0000:00:04.0"], new Terminal(TextWriter.Null, error, false, false), (_, _) => new OpenedHost(IommuHost.Over(captured), false, new MemoryBindingStore()));
+            int status = Program.Run(["bind", "0000:00:04.0"], new Terminal(TextWriter.Null, error, false, false),
+                (_, _) => new OpenedHost(IommuHost.Over(captured), false, new MemoryBindingStore()));
             Assert.Equal((int)ExitCode.Unsupported, status);
-            Assert.StartsWith("vfio: 0000:00:04.0: this host is read-only. A capture can be looked at, not changed.", error.ToString(), StringComparison.Ordinal);
+            Assert.StartsWith(
+                "vfio: 0000:00:04.0: this host is read-only. A capture can be looked at, not changed.", error.ToString(), StringComparison.Ordinal);
         }
         finally
         {

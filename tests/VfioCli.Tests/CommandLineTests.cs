@@ -20,7 +20,8 @@ public class CommandLineTests
     {
         string[] args = line.Split(' ');
         Verb fast = FastPath.TryParse(args) ?? throw new InvalidOperationException("not taken by the fast path");
-        Verb slow = VerbParser.Parse(args, new Terminal(TextWriter.Null, TextWriter.Null, false, false), out _) ?? throw new InvalidOperationException("refused by the parser");
+        Verb slow = VerbParser.Parse(args, new Terminal(TextWriter.Null, TextWriter.Null, false, false), out _)
+            ?? throw new InvalidOperationException("refused by the parser");
         Assert.Equal(Describe(slow), Describe(fast));
     }
 
@@ -33,7 +34,8 @@ public class CommandLineTests
     [InlineData("show")]
     [InlineData("show -- x")]
     [InlineData("bind 0000:00:04.0")]
-    public void The_fast_path_leaves_the_rest_to_the_parser(string line) => Assert.Null(FastPath.TryParse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)));
+    public void The_fast_path_leaves_the_rest_to_the_parser(string line) =>
+        Assert.Null(FastPath.TryParse(line.Split(' ', StringSplitOptions.RemoveEmptyEntries)));
 
     [Theory]
     [InlineData("0", 0UL)]
@@ -65,5 +67,9 @@ public class CommandLineTests
         .GetProperties(BindingFlags.Public | BindingFlags.Instance)
         .Where(static property => property.IsDefined(typeof(BaseAttribute), true))
         .OrderBy(static property => property.Name)
-        .Select(property => $" {property.Name}={(property.GetValue(verb) switch { string text => text, IEnumerable<string> many => string.Join(',', many), object other => other, null => "" })}"));
+        .Select(property =>
+            $" {property.Name}={(property.GetValue(verb) switch
+            {
+                string text => text, IEnumerable<string> many => string.Join(',', many), object other => other, null => "",
+            })}"));
 }

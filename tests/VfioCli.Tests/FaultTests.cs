@@ -10,14 +10,22 @@ namespace VfioCli.Tests;
 public class FaultTests
 {
     [Theory]
-    [InlineData("[ 1.2] DMAR: [DMA Write NO_PASID] Request device [00:04.0] fault addr 0x2800 [fault reason 0x05] PTE Write access is not set", "0000:00:04.0", "write", 0x2800UL, "0x05", "NotMapped")]
-    [InlineData("DMAR: [DMA Read NO_PASID] Request device [0000:03:00.1] fault addr 0xffff0000 [fault reason 0x06] PTE Read access is not set", "0000:03:00.1", "read", 0xffff0000UL, "0x06", "NotMapped")]
-    [InlineData("DMAR: [DMA Read] Request device [03:00.0] fault addr ffff0000 [fault reason 06] PTE Read access is not set", "0000:03:00.0", "read", 0xffff0000UL, "0x06", "NotMapped")]
-    [InlineData("DMAR:[DMA Write] Request device [02:00.0] PASID ffffffff fault addr 7fffe000 [fault reason 02] Present bit in context entry is clear", "0000:02:00.0", "write", 0x7fffe000UL, "0x02", "DeviceNotConfigured")]
-    [InlineData("DMAR: [DMA Read PASID 0x5] Request device [0000:6a:01.0] fault addr 0x1000 [fault reason 0x71] SM: Present bit in first-level paging entry is clear", "0000:6a:01.0", "read", 0x1000UL, "0x71", "NotMapped")]
-    [InlineData("nvme 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000d address=0xfc000000 flags=0x0020]", "0000:01:00.0", "write", 0xfc000000UL, "IO_PAGE_FAULT flags=0x0020", "NotMapped")]
-    [InlineData("AMD-Vi: Event logged [IO_PAGE_FAULT device=0a:00.0 domain=0x0011 address=0x0000000000fd5000 flags=0x0050]", "0000:0a:00.0", "read", 0xfd5000UL, "IO_PAGE_FAULT flags=0x0050", "NotPermitted")]
-    [InlineData("riscv-iommu 10000000.iommu: Fault 13 devid: 0x20 iotval: 1000 iotval2: 0", "0000:00:04.0 (if a PCI function; device id 0x20)", "read", 0x1000UL, "13", "NotMapped")]
+    [InlineData("[ 1.2] DMAR: [DMA Write NO_PASID] Request device [00:04.0] fault addr 0x2800 [fault reason 0x05] PTE Write access is not set",
+        "0000:00:04.0", "write", 0x2800UL, "0x05", "NotMapped")]
+    [InlineData("DMAR: [DMA Read NO_PASID] Request device [0000:03:00.1] fault addr 0xffff0000 [fault reason 0x06] PTE Read access is not set",
+        "0000:03:00.1", "read", 0xffff0000UL, "0x06", "NotMapped")]
+    [InlineData("DMAR: [DMA Read] Request device [03:00.0] fault addr ffff0000 [fault reason 06] PTE Read access is not set", "0000:03:00.0", "read",
+        0xffff0000UL, "0x06", "NotMapped")]
+    [InlineData("DMAR:[DMA Write] Request device [02:00.0] PASID ffffffff fault addr 7fffe000 [fault reason 02] Present bit in context entry is "
+        + "clear", "0000:02:00.0", "write", 0x7fffe000UL, "0x02", "DeviceNotConfigured")]
+    [InlineData("DMAR: [DMA Read PASID 0x5] Request device [0000:6a:01.0] fault addr 0x1000 [fault reason 0x71] SM: Present bit in first-level "
+        + "paging entry is clear", "0000:6a:01.0", "read", 0x1000UL, "0x71", "NotMapped")]
+    [InlineData("nvme 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT domain=0x000d address=0xfc000000 flags=0x0020]", "0000:01:00.0", "write",
+        0xfc000000UL, "IO_PAGE_FAULT flags=0x0020", "NotMapped")]
+    [InlineData("AMD-Vi: Event logged [IO_PAGE_FAULT device=0a:00.0 domain=0x0011 address=0x0000000000fd5000 flags=0x0050]", "0000:0a:00.0", "read",
+        0xfd5000UL, "IO_PAGE_FAULT flags=0x0050", "NotPermitted")]
+    [InlineData("riscv-iommu 10000000.iommu: Fault 13 devid: 0x20 iotval: 1000 iotval2: 0", "0000:00:04.0 (if a PCI function; device id 0x20)",
+        "read", 0x1000UL, "13", "NotMapped")]
     public void A_line_becomes_device_access_address_and_reason(string line, string device, string access, ulong address, string code, string kind)
     {
         (FaultRecord fault, _) = Assert.Single(FaultLog.Parse([line]));
@@ -28,7 +36,11 @@ public class FaultTests
     [Fact]
     public void Interrupt_faults_have_no_address()
     {
-        (FaultRecord fault, _) = Assert.Single(FaultLog.Parse(["DMAR: [INTR-REMAP] Request device [0000:f0:1f.7] fault index 0x21 [fault reason 0x25] Blocked a compatibility format interrupt request"]));
+        (FaultRecord fault, _) =
+            Assert.Single(
+            FaultLog.Parse(
+            ["DMAR: [INTR-REMAP] Request device [0000:f0:1f.7] fault index 0x21 [fault reason 0x25] Blocked a compatibility format interrupt "
+            + "request"]));
         Assert.Equal((FaultClass.Interrupt, null, "0000:f0:1f.7"), (fault.Class, fault.Address, fault.Device));
     }
 
@@ -85,7 +97,8 @@ public class FaultTests
     [InlineData("intel", "PASS  interrupt remapping: on\n")]
     [InlineData("arm-smmuv3", "PASS  interrupt remapping: on\n")]
     [InlineData("riscv", "PASS  interrupt remapping: on\n")]
-    [InlineData("broken-no-remapping", "FAIL  interrupt remapping: off: VFIO_DEVICE_BIND_IOMMUFD will answer EPERM\n      /proc/interrupts holds no IR- chip\n")]
+    [InlineData("broken-no-remapping", "FAIL  interrupt remapping: off: VFIO_DEVICE_BIND_IOMMUFD will answer EPERM\n      /proc/interrupts holds "
+        + "no IR- chip\n")]
     public void Interrupt_remapping_is_seen_in_the_names_of_the_chips(string topology, string line)
     {
         using SimulatedHost host = new(Topology.Load(topology));

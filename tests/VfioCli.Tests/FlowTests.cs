@@ -14,7 +14,8 @@ public sealed class FlowTests
         using SimulatedHost host = new(Topology.ByName("intel"));
         Vfio run = Vfio.On(host, new MemoryBindingStore(), "flow", "4.3").Exits(ExitCode.Ok);
         Assert.Matches("IOMMU_MAP_DMA +giova: 0x2000 -> gpa 0x1000, 0x1000 bytes", run.Out);
-        Assert.Matches("DMA +dev2 reads 0x2000: 0x5246430000001000\n +walk: VtdUnit, requester 0x0020: physical 0x[0-9a-f]+, page of 0x1000 bytes", run.Out);
+        Assert.Matches(
+            "DMA +dev2 reads 0x2000: 0x5246430000001000\n +walk: VtdUnit, requester 0x0020: physical 0x[0-9a-f]+, page of 0x1000 bytes", run.Out);
         Assert.Contains("flow 4.3 on iommufd: passed, 8 translations as expected", run.Out, StringComparison.Ordinal);
     }
 

@@ -4,7 +4,10 @@ using Xunit;
 
 namespace VfioCli.Tests;
 
-/// <summary>A command that is killed (SIGKILL) at any write to sysfs or to its journal: whatever runs next puts the functions back, and none is left driverless.</summary>
+/// <summary>
+/// A command that is killed (SIGKILL) at any write to sysfs or to its journal: whatever runs next puts the functions back, and none is left
+/// driverless.
+/// </summary>
 public sealed class KilledCommandTests : IDisposable
 {
     private static readonly PciAddress s_disk = PciAddress.Parse("0000:00:05.0"), s_nic = PciAddress.Parse("0000:01:00.0");
@@ -32,7 +35,8 @@ public sealed class KilledCommandTests : IDisposable
 
             // The journal holds what was there before: on the drivers of the host, or (unbind) in user hands.
             using DirectoryBindingStore next = Open(failing);
-            Vfio.Run(machine, next, "list").Exits(ExitCode.Ok).Complains("an earlier vfio command was killed while it changed drivers; put back: 0000:00:05.0, 0000:01:00.0.");
+            Vfio.Run(machine, next, "list").Exits(ExitCode.Ok)
+                .Complains("an earlier vfio command was killed while it changed drivers; put back: 0000:00:05.0, 0000:01:00.0.");
             AssertOn(machine, operation == "bind" ? ("nvme", "igb") : ("vfio-pci", "vfio-pci"));
             Assert.Empty(next.Unfinished());
             AssertGivenBack(machine, next);
@@ -62,7 +66,8 @@ public sealed class KilledCommandTests : IDisposable
             Assert.Empty(next.Unfinished());
 
             // All or none: before the change was committed it is undone, afterwards it stands.
-            (string, string) before = operation == "bind" ? ("nvme", "igb") : ("vfio-pci", "vfio-pci"), done = operation == "bind" ? ("vfio-pci", "vfio-pci") : ("nvme", "igb");
+            (string, string) before = operation == "bind" ? ("nvme", "igb") : ("vfio-pci", "vfio-pci"),
+                done = operation == "bind" ? ("vfio-pci", "vfio-pci") : ("nvme", "igb");
             AssertOn(machine, failing > commit || (failing == commit && afterTheChange) ? done : before);
             AssertGivenBack(machine, next);
         }
@@ -89,7 +94,8 @@ public sealed class KilledCommandTests : IDisposable
             }
 
             using DirectoryBindingStore next = Open(failing);
-            Vfio.Run(machine, next, "list").Exits(ExitCode.Ok).Complains("an earlier vfio command was killed while it changed drivers; put back: 0000:00:05.0, 0000:01:00.0.");
+            Vfio.Run(machine, next, "list").Exits(ExitCode.Ok)
+                .Complains("an earlier vfio command was killed while it changed drivers; put back: 0000:00:05.0, 0000:01:00.0.");
             AssertOn(machine, ("nvme", "igb"));
             Assert.Empty(next.Unfinished());
         }

@@ -30,7 +30,8 @@ public class ListTests
     [InlineData("--vendor=1234:11e8 02:*", "0000:02:01.0 0000:02:02.0")]
     public void Filters_keep_what_matches(string options, string addresses)
     {
-        JsonElement functions = Vfio.Run(TestMachine.Standard(), ["list", "--json", .. options.Split(' ')]).Exits(ExitCode.Ok).Json().GetProperty("functions");
+        JsonElement functions = Vfio.Run(TestMachine.Standard(), ["list", "--json", .. options.Split(' ')]).Exits(ExitCode.Ok).Json()
+            .GetProperty("functions");
         Assert.Equal(addresses, string.Join(' ', functions.EnumerateArray().Select(static function => function.GetProperty("address").GetString())));
     }
 

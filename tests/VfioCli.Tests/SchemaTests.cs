@@ -62,7 +62,9 @@ public class SchemaTests
         string file = Path.GetTempFileName();
         try
         {
-            File.WriteAllText(file, "DMAR: [DMA Write PASID 0x5] Request device [00:04.0] fault addr 0x2800 [fault reason 0x05] x\nDMAR: [INTR-REMAP] Request device [0000:f0:1f.7] fault index 0x21 [fault reason 0x25] x\n");
+            File.WriteAllText(
+                file, "DMAR: [DMA Write PASID 0x5] Request device [00:04.0] fault addr 0x2800 [fault reason 0x05] x\nDMAR: [INTR-REMAP] Request "
+                + "device [0000:f0:1f.7] fault index 0x21 [fault reason 0x25] x\n");
             Vfio run = Vfio.Run(TestMachine.Standard(), "fault", file, "--json").Exits(ExitCode.Ok);
             Judge(run);
             Assert.Equal(2, run.Json().GetProperty("faults").GetArrayLength());
@@ -86,7 +88,8 @@ public class SchemaTests
 
     private static string Schema(string name)
     {
-        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(name + ".json") ?? throw new InvalidOperationException($"docs/schema has no {name}.json");
+        using Stream stream = Assembly.GetExecutingAssembly().GetManifestResourceStream(name + ".json")
+            ?? throw new InvalidOperationException($"docs/schema has no {name}.json");
         using StreamReader reader = new(stream);
         return reader.ReadToEnd();
     }

@@ -30,7 +30,8 @@ public sealed class SimRunBadInputTests : IDisposable
         Complains(
             OnThisHost(Start(["sim", "run", "--", file]), except: "cannot be executed"),
             6,
-            $"'{file}' cannot be executed: it is no program for this processor and no script that names its interpreter; give the interpreter, with the file as its argument.");
+            $"'{file}' cannot be executed: it is no program for this processor and no script that names its interpreter; give the interpreter, "
+                + "with the file as its argument.");
     }
 
     [Fact]
@@ -78,7 +79,8 @@ public sealed class SimRunBadInputTests : IDisposable
 
     [Theory]
     [InlineData("seccomp", "refuses a seccomp filter",
-        "the kernel refuses a seccomp filter with user notification: EPERM; it takes Linux 5.9, CONFIG_SECCOMP_FILTER and a container that permits seccomp(2).")]
+        "the kernel refuses a seccomp filter with user notification: EPERM; it takes Linux 5.9, CONFIG_SECCOMP_FILTER and a container that permits "
+            + "seccomp(2).")]
     [InlineData("process_vm_readv", "copy a program's memory",
         "the kernel does not let this process copy a program's memory (process_vm_readv, process_vm_writev: EPERM); "
         + "it takes CONFIG_CROSS_MEMORY_ATTACH and a container that permits these calls.")]
@@ -97,7 +99,8 @@ public sealed class SimRunBadInputTests : IDisposable
         Complains(
             Start(deny.Path, ["unshare", "dotnet", typeof(Program).Assembly.Location, "sim", "run", "--", "true"]),
             6,
-            "this process may not have a mount namespace of its own (EPERM); run it where CAP_SYS_ADMIN is real (docker run --privileged), or as an ordinary user who may have user namespaces.");
+            "this process may not have a mount namespace of its own (EPERM); run it where CAP_SYS_ADMIN is real (docker run --privileged), or as "
+                + "an ordinary user who may have user namespaces.");
     }
 
     [Fact]
@@ -107,7 +110,8 @@ public sealed class SimRunBadInputTests : IDisposable
         Complains(
             AsOrdinaryUser(deny.Path, "unshare", "dotnet", typeof(Program).Assembly.Location, "sim", "run", "--", "true"),
             6,
-            "no user namespace can be made (unshare: unshare failed: Operation not permitted); run as root, or permit them (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces)"
+            "no user namespace can be made (unshare: unshare failed: Operation not permitted); run as root, or permit them (sysctl "
+                + "kernel.unprivileged_userns_clone=1, user.max_user_namespaces)"
                 + " and install util-linux 2.38 or later.");
     }
 
@@ -115,7 +119,8 @@ public sealed class SimRunBadInputTests : IDisposable
     public void A_run_inside_a_run_is_one_sentence() => Complains(
         OnThisHost(Start(["sim", "run", "--", "dotnet", typeof(Program).Assembly.Location, "sim", "run", "--", "true"]), except: "inside"),
         6,
-        "this process runs under a seccomp listener already, and the kernel permits one: vfio sim run cannot run inside vfio sim run; leave that first.");
+        "this process runs under a seccomp listener already, and the kernel permits one: vfio sim run cannot run inside vfio sim run; leave that "
+            + "first.");
 
     [Fact]
     public void A_program_that_outlives_the_simulator_gets_ENODEV_and_the_hosts_files()
@@ -149,7 +154,8 @@ public sealed class SimRunBadInputTests : IDisposable
         Stopwatch waited = Stopwatch.StartNew();
         while (!(File.Exists(file) && File.ReadAllText(file).Contains("\nend", StringComparison.Ordinal)))
         {
-            Assert.True(waited.Elapsed < TimeSpan.FromSeconds(30), $"the program hangs after: {(File.Exists(file) ? File.ReadAllText(file) : "nothing")}");
+            Assert.True(waited.Elapsed < TimeSpan.FromSeconds(30), "the program hangs after: "
+                + $"{(File.Exists(file) ? File.ReadAllText(file) : "nothing")}");
             Thread.Sleep(50);
         }
 

@@ -16,7 +16,8 @@ public sealed class SimRunTests
     [Fact]
     public void The_program_sees_the_machines_devices_and_the_hosts_other_files()
     {
-        var (status, output, _) = Run("cat /sys/bus/pci/devices/0000:00:04.0/vendor; cd /sys/bus/pci/devices/0000:00:04.0; cat device; cat /etc/passwd | head -1");
+        var (status, output, _) =
+            Run("cat /sys/bus/pci/devices/0000:00:04.0/vendor; cd /sys/bus/pci/devices/0000:00:04.0; cat device; cat /etc/passwd | head -1");
         Assert.Equal(0, status);
         Assert.Equal(["0x1234", "0x11e8", File.ReadLines("/etc/passwd").First()], output.Split('\n', StringSplitOptions.RemoveEmptyEntries));
     }
@@ -39,7 +40,9 @@ public sealed class SimRunTests
     [Fact]
     public void No_file_can_be_made_in_sysfs()
     {
-        var (_, output, error) = Run("d=/sys/bus/pci/devices/0000:00:04.0; (echo 1 > $d/nothing); test -e $d/nothing || echo none; echo 1 > /dev/shm/$$ && rm /dev/shm/$$ && echo made", shell: "bash");
+        var (_, output, error) =
+            Run("d=/sys/bus/pci/devices/0000:00:04.0; (echo 1 > $d/nothing); test -e $d/nothing || echo none; echo 1 > /dev/shm/$$ && rm "
+            + "/dev/shm/$$ && echo made", shell: "bash");
         Assert.Contains("Permission denied", error, StringComparison.Ordinal);
         Assert.Equal(["none", "made"], output.Split('\n', StringSplitOptions.RemoveEmptyEntries));
     }
@@ -91,7 +94,8 @@ public sealed class SimRunTests
     public void The_nodes_are_given_to_another_user()
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "giving a file away takes root");
-        var (status, output, error) = Run($"{Command} bind --host kernel --owner 65534:12 0000:00:04.0; stat -c '%u:%g %n' /dev/vfio/devices/vfio0 /dev/vfio/3");
+        var (status, output, error) =
+            Run($"{Command} bind --host kernel --owner 65534:12 0000:00:04.0; stat -c '%u:%g %n' /dev/vfio/devices/vfio0 /dev/vfio/3");
         Assert.True(status == 0, output + error);
         Assert.EndsWith("65534:12 /dev/vfio/devices/vfio0\n65534:12 /dev/vfio/3\n", output, StringComparison.Ordinal);
     }
@@ -101,7 +105,9 @@ public sealed class SimRunTests
     {
         Assert.SkipUnless(Environment.IsPrivilegedProcess, "starting a program as another user takes root");
         string user = File.ReadLines("/etc/passwd").Select(static line => line.Split(':')).First(static fields => fields[2] != "0")[0];
-        var (status, output, error) = Run($"{Command} run --host kernel --user {user} 0000:00:04.0 -- sh -c 'id -un; ls -l /proc/self/fd/$VFIO_IOMMUFD >/dev/null && echo open; exec 3<>/dev/vfio/devices/vfio0'");
+        var (status, output, error) =
+            Run($"{Command} run --host kernel --user {user} 0000:00:04.0 -- sh -c 'id -un; ls -l /proc/self/fd/$VFIO_IOMMUFD >/dev/null && echo "
+            + "open; exec 3<>/dev/vfio/devices/vfio0'");
         Assert.NotEqual(0, status);
         Assert.Equal($"{user}\nopen\n", output);
         Assert.Contains("ermission denied", error, StringComparison.Ordinal);
@@ -145,7 +151,8 @@ public sealed class SimRunTests
     [Fact]
     public void A_thousand_descriptors_can_be_open_at_once()
     {
-        var (status, output, error) = Run("for i in $(seq 10 1009); do eval \"exec $i<>/dev/iommu\"; done; ls -l /proc/$$/fd | grep -c socket", shell: "bash");
+        var (status, output, error) =
+            Run("for i in $(seq 10 1009); do eval \"exec $i<>/dev/iommu\"; done; ls -l /proc/$$/fd | grep -c socket", shell: "bash");
         Assert.True(status == 0 && output == "1000\n", output + error);
     }
 }

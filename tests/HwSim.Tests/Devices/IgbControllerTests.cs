@@ -234,7 +234,8 @@ public sealed class IgbControllerTests : IDisposable
         if (tcp)
             ((byte[])[0, 0, 1, 0, 0, 0, 0, 0, 0x50, 0x19, 0, 0]).CopyTo(packet, 38); // sequence 256; FIN, PSH, ACK
         BinaryPrimitives.WriteUInt16BigEndian(packet.AsSpan(34 + (tcp ? 16 : 6)), (ushort)Sum(packet.AsSpan(26, 8), protocol));
-        _m.Put(TransmitDescriptor(0, 0), 14u << 9 | 20, 2u << 20 | 1u << 29 | 1u << 10 | (tcp ? 1u << 11 : 0) | (ulong)(mss << 16 | (uint)l4 << 8) << 32);
+        _m.Put(TransmitDescriptor(0, 0), 14u << 9 | 20,
+            2u << 20 | 1u << 29 | 1u << 10 | (tcp ? 1u << 11 : 0) | (ulong)(mss << 16 | (uint)l4 << 8) << 32);
         _m.Write(0xe018, 1);
         _m.Send(packet, 1, 1u << 31, 0x300);
 
@@ -262,7 +263,8 @@ public sealed class IgbControllerTests : IDisposable
     [InlineData("66.9.149.187", 2794, "161.142.100.80", 1766, 0x51ccc178u, 0x323e8fc2u)]
     [InlineData("199.92.111.2", 14230, "65.69.140.83", 4739, 0xc626b0eau, 0xd718262au)]
     [InlineData("24.19.198.95", 12898, "12.22.207.184", 38024, 0x5c2b394au, 0xd2d0a5deu)]
-    public void The_RSS_hash_is_that_of_the_published_vectors(string source, ushort from, string destination, ushort to, uint withPorts, uint addresses)
+    public void The_RSS_hash_is_that_of_the_published_vectors(
+        string source, ushort from, string destination, ushort to, uint withPorts, uint addresses)
     {
         byte[] key =
         [

@@ -6,7 +6,9 @@ using Xunit;
 
 namespace HwSim.Tests.Devices;
 
-/// <summary>An 82576 with 2 MiB of memory at 16 MiB: rings of 8 descriptors at 0x1000 (receive) and 0x2000 (transmit) for each queue, buffers behind them.</summary>
+/// <summary>
+/// An 82576 with 2 MiB of memory at 16 MiB: rings of 8 descriptors at 0x1000 (receive) and 0x2000 (transmit) for each queue, buffers behind them.
+/// </summary>
 internal sealed unsafe class IgbMachine : IInterruptSink, IDisposable
 {
     public const ulong Memory = 0x100_0000, Payload = Memory + 0x10_0000;

@@ -120,7 +120,8 @@ public sealed unsafe class IoatControllerTests : IDisposable
     private void Put(int index, uint size, uint control, ulong source, ulong target, ulong next)
     {
         ulong at = Chain + (64 * (ulong)index);
-        Assert.True(_memory.Write64(at, size | ((ulong)control << 32)) && _memory.Write64(at + 8, source) && _memory.Write64(at + 16, target) && _memory.Write64(at + 24, next));
+        Assert.True(_memory.Write64(at, size | ((ulong)control << 32)) && _memory.Write64(at + 8, source) && _memory.Write64(at + 16, target)
+            && _memory.Write64(at + 24, next));
     }
 
     private ulong Read(ulong address)

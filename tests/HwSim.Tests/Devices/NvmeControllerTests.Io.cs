@@ -3,10 +3,12 @@ using Xunit;
 
 namespace HwSim.Tests.Devices;
 
-// Scatter gather lists and shadow doorbells: I/O queue pair 1 with 8 entries, its submission queue at IoSubmission and its completion queue behind it.
+// Scatter gather lists and shadow doorbells: I/O queue pair 1 with 8 entries, its submission queue at IoSubmission and its completion queue behind
+// it.
 public sealed unsafe partial class NvmeControllerTests
 {
-    private const ulong IoSubmission = 0x100_8000, IoCompletion = 0x100_9000, List = 0x100_a000, Shadow = 0x100_c000, Events = 0x100_d000, Target = 0x101_0000;
+    private const ulong IoSubmission = 0x100_8000, IoCompletion = 0x100_9000, List = 0x100_a000, Shadow = 0x100_c000, Events = 0x100_d000,
+        Target = 0x101_0000;
     private const ulong Block = 0, BitBucket = 1UL << 60, Segment = 2UL << 60, Last = 3UL << 60;
     private uint _ioTail, _ioHead;
 

@@ -46,7 +46,8 @@ public sealed unsafe class PolledBarTests : IDisposable
 
     private void Becomes(uint expected, uint offset)
     {
-        Assert.True(SpinWait.SpinUntil(() => Volatile.Read(ref this[offset]) == expected, 10_000), $"0x{offset:x} is 0x{this[offset]:x}, not 0x{expected:x}");
+        Assert.True(SpinWait.SpinUntil(() => Volatile.Read(ref this[offset]) == expected, 10_000),
+            $"0x{offset:x} is 0x{this[offset]:x}, not 0x{expected:x}");
     }
 
     [Fact]
@@ -144,7 +145,9 @@ public sealed unsafe class PolledBarTests : IDisposable
     [InlineData("""{ "index": 0, "size": 131072, "mmap": "direct" }""", "'mmap' is 'direct'")]
     public void A_BAR_that_cannot_be_polled_is_refused(string bar, string sentence) => Assert.Contains(
         sentence,
-        Assert.Throws<TopologyException>(() => new SimulatedHost(Topology.Parse($$"""{ "name": "x", "functions": [{ "address": "00:01.0", "model": "igb", "configSize": 4096, "bars": [{{bar}}] }] }"""))).Message,
+        Assert.Throws<TopologyException>(() => new SimulatedHost(Topology.Parse($$"""
+            { "name": "x", "functions": [{ "address": "00:01.0", "model": "igb", "configSize": 4096, "bars": [{{bar}}] }] }
+            """))).Message,
         StringComparison.Ordinal);
 
     private sealed class Sink(Action message) : IInterruptSink

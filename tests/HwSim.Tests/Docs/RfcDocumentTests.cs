@@ -18,7 +18,8 @@ public sealed class RfcDocumentTests
             return;
         }
 
-        Assert.True(wanted == document, "docs/rfc-v2.md is not what the tests say; make it anew with UPDATE_GENERATED=1 dotnet test tests/HwSim.Tests");
+        Assert.True(wanted == document, "docs/rfc-v2.md is not what the tests say; make it anew with UPDATE_GENERATED=1 dotnet test "
+            + "tests/HwSim.Tests");
     }
 
     [Fact]
@@ -34,7 +35,9 @@ public sealed class RfcDocumentTests
     public void Every_row_is_shown_on_the_simulators_own_dialect()
     {
         string root = Root();
-        string[] shown = [.. RfcTable.Find(Path.Combine(root, "tests")).Where(static t => !t.Value.Contains(" mainline", StringComparison.Ordinal) && !t.Value.Contains(" legacy", StringComparison.Ordinal)).Select(static t => RfcTable.RowOf(t.Value))];
+        string[] shown = [.. RfcTable.Find(Path.Combine(root, "tests")).Where(static t =>
+            !t.Value.Contains(" mainline", StringComparison.Ordinal) && !t.Value.Contains(" legacy", StringComparison.Ordinal))
+            .Select(static t => RfcTable.RowOf(t.Value))];
         Assert.Empty(RfcTable.Rows(File.ReadAllText(Path.Combine(root, "docs", "rfc-v2.md"))).Except(shown));
     }
 

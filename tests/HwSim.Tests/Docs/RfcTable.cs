@@ -4,8 +4,8 @@ using System.Text.RegularExpressions;
 namespace HwSim.Tests.Docs;
 
 /// <summary>
-/// The tables of docs/rfc-v2.md: what each row says is written by hand, which test shows it is found in the sources of the tests. A test belongs to a row by
-/// [Trait("rfc", "ROW")], or ROW and its dialects, and "refused" when it shows that they say no.
+/// The tables of docs/rfc-v2.md: what each row says is written by hand, which test shows it is found in the sources of the tests. A test belongs to a
+/// row by [Trait("rfc", "ROW")], or ROW and its dialects, and "refused" when it shows that they say no.
 /// </summary>
 internal static partial class RfcTable
 {
@@ -18,7 +18,9 @@ internal static partial class RfcTable
         foreach (string line in document.Split('\n'))
         {
             Match row = Row().Match(line);
-            _ = lines.Append(row.Success ? $"{row.Groups["head"].Value} {string.Join(" | ", s_dialects.Select(d => Cell(row.Groups["id"].Value, d, tests)))} |" : line).Append('\n');
+            _ = lines.Append(
+                row.Success ? $"{row.Groups["head"].Value} {string.Join(" | ", s_dialects.Select(d => Cell(row.Groups["id"].Value, d, tests)))} |"
+                : line).Append('\n');
         }
 
         return lines.ToString(0, lines.Length - 1);

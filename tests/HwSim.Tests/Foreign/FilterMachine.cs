@@ -18,7 +18,8 @@ internal sealed class FilterMachine
         for (int at = 0; at < program.Length; at++)
         {
             SeccompFilter.Instruction step = program[at];
-            Assert.True((step.Code & 7) != 5 || at + 1 + Math.Max(step.JumpTrue, step.JumpFalse) < program.Length, $"instruction {at} jumps out of the program");
+            Assert.True((step.Code & 7) != 5 || at + 1 + Math.Max(step.JumpTrue, step.JumpFalse) < program.Length,
+                $"instruction {at} jumps out of the program");
         }
 
         Assert.Equal(6, program[^1].Code & 7);

@@ -18,13 +18,16 @@ public sealed class SeccompFilterTests
     [MemberData(nameof(Architectures))]
     public void The_numbers_are_those_of_the_kernels_headers(string architecture)
     {
-        (string header, string prefix) = architecture == "arm64" ? ("asm-generic/unistd.h", "#define __BITS_PER_LONG 64\n#define __ARCH_WANT_NEW_STAT\n") : ("asm/unistd_64.h", "");
+        (string header, string prefix) = architecture == "arm64"
+            ? ("asm-generic/unistd.h", "#define __BITS_PER_LONG 64\n#define __ARCH_WANT_NEW_STAT\n") : ("asm/unistd_64.h", "");
         SystemCalls calls = Calls(architecture);
         PropertyInfo[] numbers = [.. typeof(SystemCalls).GetProperties().Where(static property => property.PropertyType == typeof(int))];
         Assert.True(numbers.Length > 20);
-        string? values = Preprocess(prefix + $"#include <{header}>\n" + string.Concat(numbers.Select(static property => $"{property.Name}: __NR_{property.Name}\n")));
+        string? values = Preprocess(prefix + $"#include <{header}>\n" + string.Concat(
+            numbers.Select(static property => $"{property.Name}: __NR_{property.Name}\n")));
         Assert.SkipWhen(values is null, "gcc or the kernel's headers are not installed here (Debian: gcc, linux-libc-dev)");
-        Dictionary<string, string> found = values.Split('\n').Where(static line => line.Contains(": ", StringComparison.Ordinal)).Select(static line => line.Split(": ")).ToDictionary(static pair => pair[0], static pair => pair[1]);
+        Dictionary<string, string> found = values.Split('\n').Where(static line => line.Contains(": ", StringComparison.Ordinal))
+            .Select(static line => line.Split(": ")).ToDictionary(static pair => pair[0], static pair => pair[1]);
         Assert.All(numbers, property =>
         {
             // The generic table calls them by other names where 32-bit machines need a second one; a name without a number stays what it was.
@@ -61,7 +64,8 @@ public sealed class SeccompFilterTests
     public void Calls_on_a_descriptor_are_looked_at_inside_the_reserved_range_only(string architecture)
     {
         SystemCalls calls = Calls(architecture);
-        int[] numbers = [calls.read, calls.readv, calls.write, calls.writev, calls.preadv, calls.pwritev, calls.pread64, calls.pwrite64, calls.fstat, calls.newfstatat, calls.statx,
+        int[] numbers = [calls.read, calls.readv, calls.write, calls.writev, calls.preadv, calls.pwritev, calls.pread64, calls.pwrite64, calls.fstat,
+            calls.newfstatat, calls.statx,
             calls.lseek, calls.ftruncate, calls.dup, calls.fcntl, calls.close];
         Assert.All(numbers, number =>
         {
@@ -121,7 +125,8 @@ public sealed class SeccompFilterTests
     public void All_other_calls_and_those_of_another_architecture_run_at_full_speed(string architecture)
     {
         SystemCalls calls = Calls(architecture);
-        HashSet<int> named = [.. typeof(SystemCalls).GetProperties().Where(static property => property.PropertyType == typeof(int)).Select(property => (int)property.GetValue(calls)!)];
+        HashSet<int> named = [.. typeof(SystemCalls).GetProperties().Where(static property => property.PropertyType == typeof(int))
+            .Select(property => (int)property.GetValue(calls)!)];
         for (int number = 0; number < 512; number++)
         {
             if (!named.Contains(number))
@@ -144,7 +149,8 @@ public sealed class SeccompFilterTests
     // The C preprocessor's opinion; null without one, or without the header.
     private static string? Preprocess(string source)
     {
-        ProcessStartInfo start = new("gcc", ["-E", "-P", "-x", "c", "-"]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
+        ProcessStartInfo start =
+            new("gcc", ["-E", "-P", "-x", "c", "-"]) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
         try
         {
             using Process gcc = Process.Start(start)!;

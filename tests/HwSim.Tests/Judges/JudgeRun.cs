@@ -6,7 +6,8 @@ namespace HwSim.Tests.Judges;
 
 /// <summary>One comparison with an independent judge: counts cases, keeps the differences, and reports one line for docs/fidelity.md.</summary>
 /// <remarks>
-/// <c>VFIO_JUDGE_FULL=1</c> runs the full number of cases, <c>VFIO_JUDGE_SEED</c> chooses other ones, <c>VFIO_JUDGE_REPORT</c> names the file for the lines.
+/// <c>VFIO_JUDGE_FULL=1</c> runs the full number of cases, <c>VFIO_JUDGE_SEED</c> chooses other ones, <c>VFIO_JUDGE_REPORT</c> names the file for the
+/// lines.
 /// </remarks>
 public sealed class JudgeRun
 {

@@ -5,7 +5,10 @@ using Xunit;
 
 namespace HwSim.Tests.Judges;
 
-/// <summary>Tables and structures that were damaged: no walk throws, hangs, or touches memory outside the image. The judge is the processor: the image lies between guard pages.</summary>
+/// <summary>
+/// Tables and structures that were damaged: no walk throws, hangs, or touches memory outside the image. The judge is the processor: the image lies
+/// between guard pages.
+/// </summary>
 public class MutatedImageJudgeTests
 {
     private const int Shorter = 800, Full = 90_000, UnitShorter = 4_000, UnitFull = 100_000;
@@ -19,7 +22,8 @@ public class MutatedImageJudgeTests
     {
         var run = new JudgeRun("guard pages", "mutated images, " + name, Shorter, Full);
         var tool = PageTableFormats.Find(name)!;
-        using var built = new PhysicalMemory(new PhysicalMemoryOptions { AddressBits = 52, ArenaBase = At, ArenaSize = 64 << 20, PinnedBase = 1UL << 51 });
+        using var built =
+            new PhysicalMemory(new PhysicalMemoryOptions { AddressBits = 52, ArenaBase = At, ArenaSize = 64 << 20, PinnedBase = 1UL << 51 });
         using var table = tool.Build(built);
         var granule = 1UL << tool.Geometry.GranuleLg2;
         List<ulong> mapped = [];
@@ -82,7 +86,8 @@ public class MutatedImageJudgeTests
                 if (i % 16 == 0)
                     write();
                 var pasid = run.Random.Next(2) == 0 ? DmaRequest.NoPasid : (uint)run.Random.Next(1 << 20) >> run.Random.Next(20);
-                var request = new DmaRequest((ushort)run.Random.Next(65536), pasid, ((ulong)run.Random.NextInt64() << 1) >> run.Random.Next(60), (DmaAccess)run.Random.Next(1, 64));
+                var request = new DmaRequest((ushort)run.Random.Next(65536), pasid, ((ulong)run.Random.NextInt64() << 1) >> run.Random.Next(60),
+                    (DmaAccess)run.Random.Next(1, 64));
                 var ok = unit.Translate(request, out var translation);
                 run.Compare(true, !ok || translation.SizeLg2 is >= 12 and <= 63, static () => null, () => $"{request}: 2^{translation.SizeLg2}");
             }

@@ -16,7 +16,8 @@ public sealed class RandomMappings(Random random)
     /// <param name="outputs">Where the areas go: ranges of physical addresses.</param>
     /// <param name="permissions">What an area may allow.</param>
     /// <param name="alignLg2">log2 of what outputs are multiples of, at least.</param>
-    public void Fill<TFormat>(PageTable<TFormat> table, int count, (ulong First, ulong Last)[] outputs, PageAttributes[] permissions, int alignLg2 = 0)
+    public void Fill<TFormat>(
+        PageTable<TFormat> table, int count, (ulong First, ulong Last)[] outputs, PageAttributes[] permissions, int alignLg2 = 0)
         where TFormat : struct, IPageTableFormat
     {
         _areas.Clear();

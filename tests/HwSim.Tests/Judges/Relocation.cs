@@ -3,7 +3,9 @@ using IommuFd.HwSim.PageTables;
 
 namespace HwSim.Tests.Judges;
 
-/// <summary>Moves the pointers between tables by an offset: tables of a first stage that stay where they are and are known by intermediate addresses.</summary>
+/// <summary>
+/// Moves the pointers between tables by an offset: tables of a first stage that stay where they are and are known by intermediate addresses.
+/// </summary>
 public sealed class Relocation<TFormat>(PhysicalMemory memory, PageTableGeometry geometry, ulong offset)
     where TFormat : struct, IPageTableFormat
 {

@@ -11,8 +11,8 @@ using static IommuFd.Native.Errno;
 namespace HwSim.Tests.Kernel;
 
 /// <summary>
-/// Commands that cannot take back what they did when their answer cannot be written, one by one, as Linux leaves it. Every other command takes it back: the conformance cases
-/// run with every failure for that (Conformance.OtherMachineTests).
+/// Commands that cannot take back what they did when their answer cannot be written, one by one, as Linux leaves it. Every other command takes it
+/// back: the conformance cases run with every failure for that (Conformance.OtherMachineTests).
 /// </summary>
 public sealed unsafe class FailNthTests : IDisposable
 {

@@ -7,7 +7,10 @@ using static HwSim.Tests.Kernel.Load.SeamCalls;
 
 namespace HwSim.Tests.Kernel;
 
-/// <summary>Two devices behind a bridge to conventional PCI and an SMMUv3: one stream id, which is the first one's. What user space sees of it is in tests/Conformance.</summary>
+/// <summary>
+/// Two devices behind a bridge to conventional PCI and an SMMUv3: one stream id, which is the first one's. What user space sees of it is in
+/// tests/Conformance.
+/// </summary>
 public sealed unsafe class StreamTests
 {
     [Fact]

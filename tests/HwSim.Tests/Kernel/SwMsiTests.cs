@@ -11,8 +11,8 @@ using static IommuFd.Native.Errno;
 namespace HwSim.Tests.Kernel;
 
 /// <summary>
-/// Interrupt messages of devices behind an SMMUv3 (IOMMU_RESV_SW_MSI): the kernel maps the page of the ITS's register into the device's domain, at the window that it
-/// keeps from the user, and the messages are translated like any other write.
+/// Interrupt messages of devices behind an SMMUv3 (IOMMU_RESV_SW_MSI): the kernel maps the page of the ITS's register into the device's domain, at
+/// the window that it keeps from the user, and the messages are translated like any other write.
 /// </summary>
 public sealed unsafe class SwMsiTests : IDisposable
 {

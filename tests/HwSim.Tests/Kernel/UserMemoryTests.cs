@@ -12,7 +12,9 @@ using static IommuFd.Native.Errno;
 
 namespace HwSim.Tests.Kernel;
 
-/// <summary>Memory that the program frees, protects or never had, under a device that has it mapped: -EFAULT or a DMA error, and the process lives on.</summary>
+/// <summary>
+/// Memory that the program frees, protects or never had, under a device that has it mapped: -EFAULT or a DMA error, and the process lives on.
+/// </summary>
 public sealed unsafe partial class UserMemoryTests : IDisposable
 {
     private const ulong Iova = 0x1000_0000, Mark = 0x0123_4567_89ab_cdef;
@@ -207,7 +209,8 @@ public sealed unsafe partial class UserMemoryTests : IDisposable
         Ok(_c.Kernel.Ftruncate(file, (long)(4 * Page)));
         nint view = _c.Kernel.Mmap(0, (nuint)(4 * Page), Libc.PROT_READ | Libc.PROT_WRITE, Libc.MAP_SHARED, file, 0);
         ((ulong*)view)[3 * 512] = 0x99;
-        var map = new iommu_ioas_map_file { size = (uint)sizeof(iommu_ioas_map_file), flags = 7, ioas_id = _ioas, fd = file, length = 4 * Page, iova = Iova };
+        var map = new iommu_ioas_map_file { size = (uint)sizeof(iommu_ioas_map_file), flags = 7, ioas_id = _ioas, fd = file, length = 4 * Page,
+            iova = Iova };
         Ok(_c.Ioctl(_iommufd, IommuFd.Native.Uapi.Iommufd.IOMMU_IOAS_MAP_FILE, ref map));
         Ok(_c.Kernel.Ftruncate(file, (long)Page));
         _c.Dma(_device, Iova + (3 * Page), Page, toMemory: false);

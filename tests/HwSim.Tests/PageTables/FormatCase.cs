@@ -307,7 +307,8 @@ public sealed class FormatCase<TFormat>(string configuration, PageTableGeometry 
                 var entry = random.Next(4) switch
                 {
                     0 => (ulong)random.NextInt64() | ((ulong)random.NextInt64() << 1),
-                    1 => TFormat.MakeTable(geometry, 1 + random.Next(geometry.TopLevel), root + ((ulong)random.Next(pages) * 4096)) ^ (1UL << random.Next(64)),
+                    1 => TFormat.MakeTable(geometry, 1 + random.Next(geometry.TopLevel), root + ((ulong)random.Next(pages) * 4096)) ^ (
+                        1UL << random.Next(64)),
                     _ => TFormat.MakeTable(geometry, 1 + random.Next(geometry.TopLevel), root + ((ulong)random.Next(pages) * 4096)),
                 };
                 memory.Write64(at, entry);
@@ -323,7 +324,8 @@ public sealed class FormatCase<TFormat>(string configuration, PageTableGeometry 
         }
     }
 
-    // One bit of one table is flipped at a time; every walk is made both ways, for every kind of access, under rules that the table was made for and others.
+    // One bit of one table is flipped at a time; every walk is made both ways, for every kind of access, under rules that the table was made for and
+    // others.
     public override void A_quick_walk_and_one_field_by_field_have_the_same_outcome()
     {
         using var memory = NewMemory();
@@ -335,7 +337,8 @@ public sealed class FormatCase<TFormat>(string configuration, PageTableGeometry 
         var bytes = 1 << TFormat.EntrySizeLg2;
         WalkAccess[] rules =
         [
-            WalkAccess.None, WalkAccess.UpdateAccessedDirty, WalkAccess.FaultOnClearAccessed, WalkAccess.FaultOnClearAccessed | WalkAccess.FaultOnClearDirty,
+            WalkAccess.None, WalkAccess.UpdateAccessedDirty, WalkAccess.FaultOnClearAccessed,
+            WalkAccess.FaultOnClearAccessed | WalkAccess.FaultOnClearDirty,
         ];
         for (var i = 0; i < 4000; i++)
         {
@@ -350,8 +353,10 @@ public sealed class FormatCase<TFormat>(string configuration, PageTableGeometry 
             var quickly = DirectTable.Of<TFormat>(memory, table.Geometry, table.Root, rule).Walk<TFormat>(address, access, out var quick);
             var reader = new DirectTableReader(memory);
             var slowly = TableWalk.Walk<TFormat, DirectTableReader>(table.Geometry, table.Root, ref reader, address, access, out var slow);
-            Assert.True(slowly == quickly, $"flip 0x{flip:x} at level {step.Level}, access {access}, rules {rule}: {slow.Fault} level {slow.Level} but {quick.Fault} level {quick.Level}");
-            Assert.Equal((slow.Fault, slow.Level, slow.SizeLg2, slow.Output, slow.EntryAddress), (quick.Fault, quick.Level, quick.SizeLg2, quick.Output, quick.EntryAddress));
+            Assert.True(slowly == quickly, $"flip 0x{flip:x} at level {step.Level}, access {access}, rules {rule}: {slow.Fault} level {slow.Level} "
+                + $"but {quick.Fault} level {quick.Level}");
+            Assert.Equal((slow.Fault, slow.Level, slow.SizeLg2, slow.Output, slow.EntryAddress),
+                (quick.Fault, quick.Level, quick.SizeLg2, quick.Output, quick.EntryAddress));
             if ((access & WalkAccess.UpdateAccessedDirty) == 0)
                 Assert.Equal((slow.Attributes, slow.Entry), (quick.Attributes, quick.Entry));
             if (flip != 0)

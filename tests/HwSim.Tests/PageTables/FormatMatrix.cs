@@ -6,7 +6,8 @@ namespace HwSim.Tests.PageTables;
 /// <summary>Every format in every configuration that the matrix runs over.</summary>
 public static class FormatMatrix
 {
-    public static IEnumerable<TheoryDataRow<FormatCase>> All => Cases.Select(c => new TheoryDataRow<FormatCase>(c) { TestDisplayName = c.ToString() });
+    public static IEnumerable<TheoryDataRow<FormatCase>> All =>
+        Cases.Select(c => new TheoryDataRow<FormatCase>(c) { TestDisplayName = c.ToString() });
 
     public static IReadOnlyList<FormatCase> Cases { get; } =
     [

@@ -29,7 +29,8 @@ public sealed class PageTableMatrixTests
         format.Mapping_over_a_page_is_EADDRINUSE_and_changes_nothing();
 
     [Theory, MemberData(nameof(All))]
-    public void Unmapping_the_start_of_a_large_page_removes_it_whole(FormatCase format) => format.Unmapping_the_start_of_a_large_page_removes_it_whole();
+    public void Unmapping_the_start_of_a_large_page_removes_it_whole(FormatCase format) =>
+        format.Unmapping_the_start_of_a_large_page_removes_it_whole();
 
     [Theory, MemberData(nameof(All))]
     public void Mixed_sizes_use_the_largest_pages_possible(FormatCase format) => format.Mixed_sizes_use_the_largest_pages_possible();

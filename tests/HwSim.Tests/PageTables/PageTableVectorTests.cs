@@ -4,7 +4,9 @@ using Xunit;
 
 namespace HwSim.Tests.PageTables;
 
-/// <summary>Concrete cases with known answers: those of the kernel's own page-table tests, and entries worked out by hand from the data books.</summary>
+/// <summary>
+/// Concrete cases with known answers: those of the kernel's own page-table tests, and entries worked out by hand from the data books.
+/// </summary>
 public sealed class PageTableVectorTests : IDisposable
 {
     private const PageAttributes ReadWrite = PageAttributes.Read | PageAttributes.Write;
@@ -110,7 +112,8 @@ public sealed class PageTableVectorTests : IDisposable
     public void Arm_entries()
     {
         var s1 = ArmStage1.Geometry(12, 48);
-        ArmStage1.TryEncode(s1, ReadWrite | PageAttributes.User | PageAttributes.Coherent | PageAttributes.Execute | PageAttributes.Global, out var bits);
+        ArmStage1.TryEncode(
+            s1, ReadWrite | PageAttributes.User | PageAttributes.Coherent | PageAttributes.Execute | PageAttributes.Global, out var bits);
         Assert.Equal(0x8000_0747UL, ArmStage1.MakeLeaf(s1, 0, 12, 0x8000_0000, bits));
         Assert.Equal(0x8000_0745UL, ArmStage1.MakeLeaf(s1, 1, 21, 0x8000_0000, bits));
         Assert.Equal(0x0010_0000_8000_0747UL, ArmStage1.MakeLeaf(s1, 0, 16, 0x8000_0000, bits));

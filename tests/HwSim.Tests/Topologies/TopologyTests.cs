@@ -75,7 +75,9 @@ public sealed class TopologyTests
     [Fact]
     public void A_model_that_does_not_exist_is_refused() => Assert.Contains(
         "'toaster'",
-        Assert.Throws<TopologyException>(() => new SimulatedHost(Topology.Parse("""{ "name": "x", "functions": [{ "address": "00:01.0", "model": "toaster" }] }"""))).Message,
+        Assert.Throws<TopologyException>(() => new SimulatedHost(Topology.Parse("""
+            { "name": "x", "functions": [{ "address": "00:01.0", "model": "toaster" }] }
+            """))).Message,
         StringComparison.Ordinal);
 
     [Fact]

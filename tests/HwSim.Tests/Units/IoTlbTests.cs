@@ -82,7 +82,8 @@ public sealed class IoTlbTests
         unit.WriteRegister(VtdRegister.GCMD, 4, 0x4000_0000);
         unit.WriteRegister(VtdRegister.GCMD, 4, 0x8000_0000);
 
-        // Page i maps to a frame of version v; the writer announces a version only after the invalidation, readers may then see that one or a later one.
+        // Page i maps to a frame of version v; the writer announces a version only after the invalidation, readers may then see that one or a later
+        // one.
         const int pages = 32;
         var version = new long[pages];
         for (ulong i = 0; i < pages; i++)

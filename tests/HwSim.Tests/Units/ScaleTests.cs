@@ -5,7 +5,9 @@ using Xunit;
 
 namespace HwSim.Tests.Units;
 
-/// <summary>Large guests, many devices, many PASIDs: memory is that of the tables. HWSIM_FULL=1 takes a terabyte instead of 64 GiB for 4 KiB pages.</summary>
+/// <summary>
+/// Large guests, many devices, many PASIDs: memory is that of the tables. HWSIM_FULL=1 takes a terabyte instead of 64 GiB for 4 KiB pages.
+/// </summary>
 public sealed class ScaleTests
 {
     private static readonly bool Full = Environment.GetEnvironmentVariable("HWSIM_FULL") == "1";
@@ -17,7 +19,8 @@ public sealed class ScaleTests
     public void A_guest_takes_its_tables_and_no_more(int pageLg2)
     {
         var bytes = pageLg2 == 12 && !Full ? 64UL << 30 : 1UL << 40;
-        using var memory = new PhysicalMemory(new PhysicalMemoryOptions { ArenaSize = 4UL << 30, PinnedBase = 1UL << 40, AddressBits = 46, HugeArena = true });
+        using var memory =
+            new PhysicalMemory(new PhysicalMemoryOptions { ArenaSize = 4UL << 30, PinnedBase = 1UL << 40, AddressBits = 46, HugeArena = true });
         var managed = GC.GetAllocatedBytesForCurrentThread();
         using var table = new PageTable<VtdSecondStage>(memory, VtdSecondStage.Geometry(48, 46, pageSizes: (1UL << pageLg2) | 0x1000));
         Assert.Equal(0, table.Map(0, 1UL << 41, bytes, PageAttributes.Read | PageAttributes.Write));

@@ -41,19 +41,26 @@ public sealed class PublicApiTests
         return text.ToString();
     }
 
-    private static string Kind(Type type) => type.IsEnum ? "enum" : type.IsValueType ? "struct" : type.IsInterface ? "interface" : type.IsAbstract ? "abstract class" : "class";
+    private static string Kind(Type type) =>
+        type.IsEnum ? "enum" : type.IsValueType ? "struct" : type.IsInterface ? "interface" : type.IsAbstract ? "abstract class" : "class";
 
     private static string? Member(MemberInfo member) => member switch
     {
-        FieldInfo { IsSpecialName: false } field => field.DeclaringType!.IsEnum ? $"{field.Name} = {Convert.ToInt64(field.GetRawConstantValue())}" : $"{field.Name}: {Name(field.FieldType)}",
-        PropertyInfo property => $"{property.Name}: {Name(property.PropertyType)}{(property.GetMethod?.IsPublic == true ? " get" : "")}{(property.SetMethod?.IsPublic == true ? " set" : "")}",
+        FieldInfo { IsSpecialName: false } field =>
+            field.DeclaringType!.IsEnum ? $"{field.Name} = {Convert.ToInt64(field.GetRawConstantValue())}" : $"{field.Name}: {Name(field.FieldType)}",
+        PropertyInfo property =>
+            $"{property.Name}: {Name(property.PropertyType)}{(property.GetMethod?.IsPublic == true ? " get" : "")}"
+                + $"{(property.SetMethod?.IsPublic == true ? " set" : "")}",
         ConstructorInfo constructor => $"new({Parameters(constructor)})",
-        MethodInfo { IsSpecialName: false } method when method.GetBaseDefinition().DeclaringType != typeof(object) => $"{method.Name}({Parameters(method)}): {Name(method.ReturnType)}",
+        MethodInfo { IsSpecialName: false } method when method.GetBaseDefinition().DeclaringType != typeof(object) =>
+            $"{method.Name}({Parameters(method)}): {Name(method.ReturnType)}",
         _ => null,
     };
 
     private static string Parameters(MethodBase method) =>
-        string.Join(", ", method.GetParameters().Select(static p => $"{(p.IsOut ? "out " : p.ParameterType.IsByRef ? "ref " : "")}{Name(p.ParameterType)} {p.Name}{(p.IsOptional ? "?" : "")}"));
+        string.Join(", ", method.GetParameters()
+            .Select(static p => $"{(p.IsOut ? "out " : p.ParameterType.IsByRef ? "ref " : "")}{Name(p.ParameterType)} "
+            + $"{p.Name}{(p.IsOptional ? "?" : "")}"));
 
     private static string Name(Type type)
     {

@@ -55,7 +55,8 @@ public sealed class ErrorTests
     [Fact]
     public void Ranges_are_asked_for_again_when_they_did_not_fit()
     {
-        FakeMachine machine = new() { Ranges = [.. Enumerable.Range(0, 20).Select(static i => new IovaRange((ulong)i << 32, ((ulong)i << 32) + 0xfff))] };
+        FakeMachine machine =
+            new() { Ranges = [.. Enumerable.Range(0, 20).Select(static i => new IovaRange((ulong)i << 32, ((ulong)i << 32) + 0xfff))] };
         using IommuContext context = machine.Host.OpenContext();
         using Ioas ioas = context.AllocateIoas();
         Assert.Equal(machine.Ranges, ioas.GetIovaRanges(out ulong alignment));

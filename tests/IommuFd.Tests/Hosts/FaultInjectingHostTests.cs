@@ -8,7 +8,8 @@ public sealed class FaultInjectingHostTests
     public void The_nth_call_of_a_kind_fails_and_the_others_do_not()
     {
         using FaultInjectingHost host = new(new LinuxHost(), new FaultRule(Errno.EMFILE, SystemCall.EventFd, Nth: 2));
-        int first = host.Kernel.EventFd(0, Libc.EFD_CLOEXEC), second = host.Kernel.EventFd(0, Libc.EFD_CLOEXEC), third = host.Kernel.EventFd(0, Libc.EFD_CLOEXEC);
+        int first = host.Kernel.EventFd(0, Libc.EFD_CLOEXEC), second = host.Kernel.EventFd(0, Libc.EFD_CLOEXEC),
+            third = host.Kernel.EventFd(0, Libc.EFD_CLOEXEC);
         Assert.True(first >= 0 && third >= 0);
         Assert.Equal(-Errno.EMFILE, second);
         Assert.Equal(1, host.Injected);

@@ -12,12 +12,15 @@ public sealed class TracingHostTests
     {
         (string[] lines, _) = Trace();
         Assert.Contains(lines, static line => line.StartsWith("open(\"/dev/iommu\", O_RDWR|O_CLOEXEC) = ", StringComparison.Ordinal));
-        Assert.Contains(lines, static line => line.Contains("</dev/iommu>, IOMMU_IOAS_ALLOC, size=12, flags=0, out_ioas_id=0 => out_ioas_id=2) = 0", StringComparison.Ordinal));
+        Assert.Contains(lines, static line => line.Contains("</dev/iommu>, IOMMU_IOAS_ALLOC, size=12, flags=0, out_ioas_id=0 => out_ioas_id=2) = 0",
+            StringComparison.Ordinal));
         string map = Assert.Single(lines, static line => line.Contains("IOMMU_IOAS_MAP", StringComparison.Ordinal));
         Assert.Contains("flags=IOMMU_IOAS_MAP_WRITEABLE|IOMMU_IOAS_MAP_READABLE", map, StringComparison.Ordinal);
         Assert.Contains("length=0x1000", map, StringComparison.Ordinal);
         Assert.Contains("=> iova=0x10000)", map, StringComparison.Ordinal);
-        Assert.Contains(lines, static line => line.Contains("vfio0>, VFIO_DEVICE_SET_IRQS, argsz=28, flags=VFIO_IRQ_SET_DATA_EVENTFD|VFIO_IRQ_SET_ACTION_TRIGGER", StringComparison.Ordinal));
+        Assert.Contains(
+            lines, static line => line.Contains("vfio0>, VFIO_DEVICE_SET_IRQS, argsz=28, flags=VFIO_IRQ_SET_DATA_EVENTFD|VFIO_IRQ_SET_ACTION_TRIGGER",
+            StringComparison.Ordinal));
     }
 
     [Fact]
@@ -73,7 +76,8 @@ public sealed class TracingHostTests
                 text.GetStringBuilder().Clear();
                 _ = host.Kernel.Ioctl(77, command.Request, (nint)pointer);
                 Assert.StartsWith($"ioctl(77<{path}>, {command.Name}, ", text.ToString(), StringComparison.Ordinal);
-                foreach (string field in command.Argument!.GetFields().Where(static f => !f.IsStatic && f.Name[0] != '_' && f.Name != "pad").Select(static f => f.Name))
+                foreach (string field in command.Argument!.GetFields().Where(static f => !f.IsStatic && f.Name[0] != '_' && f.Name != "pad")
+                    .Select(static f => f.Name))
                 {
                     Assert.Contains(field + "=", text.ToString(), StringComparison.Ordinal);
                 }

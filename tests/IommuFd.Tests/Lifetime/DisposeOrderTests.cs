@@ -143,7 +143,8 @@ public sealed class DisposeOrderTests
     }
 
     private static void Before(FakeMachine machine, string first, string second, string shown) =>
-        Assert.True(machine.Calls.IndexOf(first) >= 0 && machine.Calls.IndexOf(first) < machine.Calls.IndexOf(second), $"{first} before {second}: {shown}");
+        Assert.True(machine.Calls.IndexOf(first) >= 0 && machine.Calls.IndexOf(first) < machine.Calls.IndexOf(second),
+            $"{first} before {second}: {shown}");
 
     private static IEnumerable<int[]> Permutations(int count)
     {
@@ -152,6 +153,7 @@ public sealed class DisposeOrderTests
             return [[0]];
         }
 
-        return Permutations(count - 1).SelectMany(shorter => Enumerable.Range(0, count).Select(at => (int[])[.. shorter[..at], count - 1, .. shorter[at..]]));
+        return Permutations(count - 1)
+            .SelectMany(shorter => Enumerable.Range(0, count).Select(at => (int[])[.. shorter[..at], count - 1, .. shorter[at..]]));
     }
 }

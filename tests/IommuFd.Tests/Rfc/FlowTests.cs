@@ -5,7 +5,10 @@ using RfcFlows;
 
 namespace IommuFd.Tests;
 
-/// <summary>The flows of the proposal, section 4, on every kernel interface and every family of IOMMUs: each checks its translations by DMA, and they are the same.</summary>
+/// <summary>
+/// The flows of the proposal, section 4, on every kernel interface and every family of IOMMUs: each checks its translations by DMA, and they are the
+/// same.
+/// </summary>
 public sealed class FlowTests
 {
     [Theory]
@@ -108,7 +111,8 @@ public sealed class FlowTests
     {
         Topology arm = Topology.Parse("""
             { "name": "arm-pasid", "extends": "arm-smmuv3", "functions": [{ "address": "0000:00:08.0", "model": "pasid", "configSize": 4096, "bars": [
-              { "index": 0, "kind": "memory32", "size": "0x20000", "address": "0xfe700000" }, { "index": 2, "kind": "memory32", "size": "0x1000", "address": "0xfe720000" }] }] }
+              { "index": 0, "kind": "memory32", "size": "0x20000", "address": "0xfe700000" },
+              { "index": 2, "kind": "memory32", "size": "0x1000", "address": "0xfe720000" }] }] }
             """);
         Assert.Equal(Run("4.5", "intel-scalable", ContextKind.Iommufd), Run("4.5", arm, ContextKind.Iommufd));
     }

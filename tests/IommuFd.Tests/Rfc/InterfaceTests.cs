@@ -35,8 +35,10 @@ public sealed class InterfaceTests
     {
         using SimulatedHost mainline = new(Topology.ByName("intel")), proposal = new(Topology.ByName("rfc"));
         using IommuHost one = IommuHost.Over(mainline), other = IommuHost.Over(proposal);
-        Assert.Contains("it is mainline's, not the proposal's of 2021", Assert.Throws<IommuFdException>(() => one.OpenContext(ContextKind.Rfc)).Message, StringComparison.Ordinal);
-        Assert.Contains("it is the proposal's of 2021, not mainline's", Assert.Throws<IommuFdException>(() => other.OpenContext(ContextKind.Iommufd)).Message, StringComparison.Ordinal);
+        Assert.Contains("it is mainline's, not the proposal's of 2021", Assert.Throws<IommuFdException>(
+            () => one.OpenContext(ContextKind.Rfc)).Message, StringComparison.Ordinal);
+        Assert.Contains("it is the proposal's of 2021, not mainline's", Assert.Throws<IommuFdException>(
+            () => other.OpenContext(ContextKind.Iommufd)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -68,13 +70,15 @@ public sealed class InterfaceTests
         using SpaceMachine machine = new("intel-scalable");
         using BoundDevice device = machine.Bind(SpaceMachine.Pasid, 0xd1);
         DeviceCapabilities can = device.GetCapabilities();
-        Assert.Equal((NestingKinds.Software | NestingKinds.Hardware, 20, true, (bool?)true, false), (can.Nesting, can.PasidWidth, can.TracksDirty, can.EnforcesSnoop, can.DelegatesPasids));
+        Assert.Equal((NestingKinds.Software | NestingKinds.Hardware, 20, true, (bool?)true, false),
+            (can.Nesting, can.PasidWidth, can.TracksDirty, can.EnforcesSnoop, can.DelegatesPasids));
         Assert.Equal([UserTableFormat.VtdFirstStage], can.UserTables);
 
         Assert.Equal(CpuPasids.None, can.CpuPasids);
 
         using IoAddressSpace root = machine.Context.CreateAddressSpace(), other = machine.Context.CreateAddressSpace();
-        using Mapping mapping = root.MapFixed(machine.Buffer, DmaAccess.ReadWrite, 0x10_0000), there = other.MapFixed(machine.Buffer, DmaAccess.ReadWrite, 0x20_0000);
+        using Mapping mapping = root.MapFixed(machine.Buffer, DmaAccess.ReadWrite, 0x10_0000),
+            there = other.MapFixed(machine.Buffer, DmaAccess.ReadWrite, 0x20_0000);
         using Attachment rid = device.Attach(root), pasid = device.Attach(other, pasid: 77);
         Assert.Equal((SpaceMachine.Word(0), null), (machine.Read(device, 0x10_0000), machine.Read(device, 0x20_0000)));
         Assert.Equal((null, SpaceMachine.Word(0)), (machine.Read(device, 0x10_0000, 77), machine.Read(device, 0x20_0000, 77)));
@@ -123,9 +127,11 @@ public sealed class InterfaceTests
         using BoundDevice device = machine.Bind(Simulated.Edu, 1);
         using IoAddressSpace root = machine.Context.CreateAddressSpace();
         Assert.Equal((NestingKinds.Software, 0), (device.GetCapabilities().Nesting, device.GetCapabilities().PasidWidth));
-        Assert.Equal(FailureCause.NotSupported, Assert.Throws<IommuFdException>(() => root.CreateUserTable(new UserTable(UserTableFormat.VtdFirstStage, 0), faults: true)).Cause);
+        Assert.Equal(FailureCause.NotSupported, Assert.Throws<IommuFdException>(() =>
+            root.CreateUserTable(new UserTable(UserTableFormat.VtdFirstStage, 0), faults: true)).Cause);
         Assert.Equal(FailureCause.NotSupported, Assert.Throws<IommuFdException>(() => device.Attach(root, pasid: 3)).Cause);
-        Assert.Equal(FailureCause.NotSupported, Assert.Throws<IommuFdException>(() => root.Ioas).Cause); // no table that tracks; a container of level 1 has its own bitmap
+        // no table that tracks; a container of level 1 has its own bitmap
+        Assert.Equal(FailureCause.NotSupported, Assert.Throws<IommuFdException>(() => root.Ioas).Cause);
     }
 
     [Fact]
@@ -135,10 +141,13 @@ public sealed class InterfaceTests
         using SpaceMachine machine = new("intel-scalable");
         using BoundDevice device = machine.Bind(SpaceMachine.Pasid, 1);
         using IoAddressSpace root = machine.Context.CreateAddressSpace();
-        using UserTableSpace delegated = root.CreateUserTable(new UserTable(UserTableFormat.ArmContextDescriptors, 0)), page = root.CreateUserTable(new UserTable(UserTableFormat.VtdFirstStage, 0));
-        Assert.Contains("a PASID table stands under the device itself", Assert.Throws<IommuFdException>(() => device.Attach(delegated, pasid: 4)).Message, StringComparison.Ordinal);
+        using UserTableSpace delegated = root.CreateUserTable(new UserTable(UserTableFormat.ArmContextDescriptors, 0)),
+            page = root.CreateUserTable(new UserTable(UserTableFormat.VtdFirstStage, 0));
+        Assert.Contains("a PASID table stands under the device itself", Assert.Throws<IommuFdException>(
+            () => device.Attach(delegated, pasid: 4)).Message, StringComparison.Ordinal);
         using Attachment rid = device.Attach(root), attachment = device.Attach(page, pasid: 4);
-        Assert.Contains("attached to this space already", Assert.Throws<IommuFdException>(() => device.Attach(page, pasid: 4)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "attached to this space already", Assert.Throws<IommuFdException>(() => device.Attach(page, pasid: 4)).Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -228,7 +237,8 @@ public sealed class InterfaceTests
         Assert.True(machine.Machine.Sysfs.WriteText("/sys/class/mdev_bus/mtty/mdev_supported_types/mtty-2/create", name) >= 0);
         Assert.True(machine.Machine.Sysfs.List($"/sys/bus/mdev/devices/{name}/vfio-dev", out string[] nodes) >= 0);
         using VfioDeviceFile file = machine.Host.OpenDevice($"/dev/vfio/devices/{nodes[0]}");
-        Assert.Contains("a device is found by its PCI address and group", Assert.Throws<IommuFdException>(() => file.Bind(machine.Context, 1)).Message, StringComparison.Ordinal);
+        Assert.Contains("a device is found by its PCI address and group", Assert.Throws<IommuFdException>(
+            () => file.Bind(machine.Context, 1)).Message, StringComparison.Ordinal);
     }
 
     [Fact]

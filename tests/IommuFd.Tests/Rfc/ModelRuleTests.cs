@@ -35,7 +35,8 @@ public abstract class ModelRuleTests : IDisposable
     {
         using BoundDevice device = _machine.Bind(Simulated.Edu, 0xc00c1e);
         DeviceCapabilities capabilities = device.GetCapabilities();
-        Assert.Equal((0xc00c1eul, 48, NestingKinds.Software, 0), (capabilities.Cookie, capabilities.AddressWidth, capabilities.Nesting, capabilities.PasidWidth));
+        Assert.Equal((0xc00c1eul, 48, NestingKinds.Software, 0), (capabilities.Cookie, capabilities.AddressWidth, capabilities.Nesting,
+            capabilities.PasidWidth));
         Assert.NotEqual(0ul, capabilities.PageSizes & 0x1000);
         Assert.Empty(capabilities.UserTables);
         Assert.False(capabilities.TracksDirty && _kind == ContextKind.Iommufd); // VT-d in legacy mode; type1 keeps a bitmap of what it pinned
@@ -62,7 +63,8 @@ public abstract class ModelRuleTests : IDisposable
         using BoundDevice first = _machine.Bind(Simulated.Edu, 1), second = _machine.Bind(Simulated.PairFirst, 2);
         using IoAddressSpace one = _machine.Context.CreateAddressSpace(), other = _machine.Context.CreateAddressSpace();
         using Attachment a = first.Attach(one), b = second.Attach(other);
-        using Mapping here = one.Map(_machine.Buffer, 0, 0x1000, DmaAccess.Read, 0x10_0000), there = other.Map(_machine.Buffer, 0x1000, 0x1000, DmaAccess.Read, 0x10_0000);
+        using Mapping here = one.Map(_machine.Buffer, 0, 0x1000, DmaAccess.Read, 0x10_0000),
+            there = other.Map(_machine.Buffer, 0x1000, 0x1000, DmaAccess.Read, 0x10_0000);
         Assert.Equal((SpaceMachine.Word(0), SpaceMachine.Word(0x1000)), (_machine.Read(first, 0x10_0000), _machine.Read(second, 0x10_0000)));
         Assert.Equal((SpaceKind.Root, 0, (AddressSpace?)null), (one.Kind, one.Depth, one.Parent));
     }
@@ -155,7 +157,8 @@ public abstract class ModelRuleTests : IDisposable
     public void Before_bind_a_device_has_neither_regions_nor_DMA()
     {
         // The order of the proposal is the order of the types: what is not bound can only be bound.
-        string[] members = [.. typeof(VfioDeviceFile).GetMethods().Where(static method => method.DeclaringType == typeof(VfioDeviceFile) && !method.IsSpecialName).Select(static method => method.Name)];
+        string[] members = [.. typeof(VfioDeviceFile).GetMethods().Where(static method =>
+            method.DeclaringType == typeof(VfioDeviceFile) && !method.IsSpecialName).Select(static method => method.Name)];
         Assert.Equal(["Adopt", "AdoptBound", "Bind"], members.Order(StringComparer.Ordinal));
         using VfioDeviceFile file = _machine.Host.OpenDevice(Simulated.Edu);
         if (file.Descriptor is { } descriptor)
@@ -325,7 +328,9 @@ public abstract class ModelRuleTests : IDisposable
     [Trait("rfc", "1.8-pin-at-attach mainline legacy")]
     public void Pages_are_pinned_and_counted_at_the_first_attach()
     {
-        using SpaceMachine limited = new(Topology.Parse("""{ "name": "limited", "extends": "intel", "process": { "privileged": false, "uid": 0, "memlock": "0x80000" } }"""), _kind);
+        using SpaceMachine limited = new(Topology.Parse("""
+        { "name": "limited", "extends": "intel", "process": { "privileged": false, "uid": 0, "memlock": "0x80000" } }
+        """), _kind);
         using IoAddressSpace space = limited.Context.CreateAddressSpace();
         using DmaBuffer buffer = limited.Host.AllocateBuffer(0x10_0000);
         using Mapping more = space.MapFixed(buffer, DmaAccess.Read, 0x100_0000); // more than may be locked

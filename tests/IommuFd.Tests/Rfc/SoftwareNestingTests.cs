@@ -47,7 +47,9 @@ public sealed class SoftwareNestingOverLegacyTests() : SoftwareNestingTests("leg
 public abstract class SoftwareNestingTests : IDisposable
 {
     /// <summary>1.5 MiB may be locked: 1 MiB once.</summary>
-    private protected static Topology Limited { get; } = Topology.Parse("""{ "name": "limited", "extends": "intel", "process": { "privileged": false, "uid": 0, "memlock": "0x180000" } }""");
+    private protected static Topology Limited { get; } = Topology.Parse("""
+        { "name": "limited", "extends": "intel", "process": { "privileged": false, "uid": 0, "memlock": "0x180000" } }
+        """);
 
     private readonly SpaceMachine _machine;
     private readonly IoAddressSpace _root;
@@ -112,8 +114,10 @@ public abstract class SoftwareNestingTests : IDisposable
     [Fact]
     public void Devices_may_do_what_both_levels_allow()
     {
-        using Mapping read = _root.Map(_machine.Buffer, 0, 0x1000, DmaAccess.Read, 0), both = _root.Map(_machine.Buffer, 0x1000, 0x1000, DmaAccess.ReadWrite, 0x1000);
-        using NestedMapping everything = _child.Map(0x10_0000, 0, 0x2000, DmaAccess.ReadWrite), readable = _child.Map(0x20_0000, 0x1000, 0x1000, DmaAccess.Read);
+        using Mapping read = _root.Map(_machine.Buffer, 0, 0x1000, DmaAccess.Read, 0),
+            both = _root.Map(_machine.Buffer, 0x1000, 0x1000, DmaAccess.ReadWrite, 0x1000);
+        using NestedMapping everything = _child.Map(0x10_0000, 0, 0x2000, DmaAccess.ReadWrite),
+            readable = _child.Map(0x20_0000, 0x1000, 0x1000, DmaAccess.Read);
         Assert.False(_machine.Write(_device, 0x10_0000, 1));
         Assert.True(_machine.Write(_device, 0x10_1000, 1));
         Assert.False(_machine.Write(_device, 0x20_0000, 2));
@@ -125,7 +129,8 @@ public abstract class SoftwareNestingTests : IDisposable
     {
         using ChildAddressSpace grandchild = _child.CreateChild();
         using Attachment below = _device.Attach(grandchild);
-        using NestedMapping upper = _child.Map(0x2000, 0x10_0000, 0x1000, DmaAccess.ReadWrite), lower = grandchild.Map(0x7000, 0x2000, 0x1000, DmaAccess.ReadWrite);
+        using NestedMapping upper = _child.Map(0x2000, 0x10_0000, 0x1000, DmaAccess.ReadWrite),
+            lower = grandchild.Map(0x7000, 0x2000, 0x1000, DmaAccess.ReadWrite);
         Assert.Equal(2, grandchild.Depth);
         Mapping mapping = _root.Map(_machine.Buffer, 0, 0x1000, DmaAccess.ReadWrite, 0x10_0000);
         Assert.Equal(SpaceMachine.Word(0), _machine.Read(_device, 0x7000));
@@ -139,9 +144,11 @@ public abstract class SoftwareNestingTests : IDisposable
         using ChildAddressSpace other = _root.CreateChild();
         using BoundDevice second = _machine.Bind(Simulated.PairFirst, 2);
         using Attachment attachment = second.Attach(other);
-        using NestedMapping a = _child.Map(0x1000, 0, 0x1000, DmaAccess.Read), b = _child.Map(0x5000, 0, 0x1000, DmaAccess.Read), c = other.Map(0x9000, 0, 0x1000, DmaAccess.Read);
+        using NestedMapping a = _child.Map(0x1000, 0, 0x1000, DmaAccess.Read), b = _child.Map(0x5000, 0, 0x1000, DmaAccess.Read),
+            c = other.Map(0x9000, 0, 0x1000, DmaAccess.Read);
         Mapping mapping = _root.Map(_machine.Buffer, 0x3000, 0x1000, DmaAccess.Read, 0);
-        Assert.Equal([SpaceMachine.Word(0x3000), SpaceMachine.Word(0x3000), SpaceMachine.Word(0x3000)], [_machine.Read(_device, 0x1000), _machine.Read(_device, 0x5000), _machine.Read(second, 0x9000)]);
+        Assert.Equal([SpaceMachine.Word(0x3000), SpaceMachine.Word(0x3000), SpaceMachine.Word(0x3000)],
+            [_machine.Read(_device, 0x1000), _machine.Read(_device, 0x5000), _machine.Read(second, 0x9000)]);
         mapping.Dispose();
         Assert.Equal([null, null, null], new[] { _machine.Read(_device, 0x1000), _machine.Read(_device, 0x5000), _machine.Read(second, 0x9000) });
     }
@@ -232,7 +239,8 @@ public abstract class SoftwareNestingTests : IDisposable
             IoAddressSpace root = _machine.Context.CreateAddressSpace();
             ChildAddressSpace child = root.CreateChild();
             BoundDevice device = _machine.Bind(Simulated.PairFirst, 7);
-            List<IDisposable> all = [buffer, root, child, device, root.MapFixed(buffer, DmaAccess.ReadWrite, 0), child.Map(0x4000, 0, 0x2000, DmaAccess.Read), device.Attach(root), device.Attach(child)];
+            List<IDisposable> all = [buffer, root, child, device, root.MapFixed(buffer, DmaAccess.ReadWrite, 0),
+                child.Map(0x4000, 0, 0x2000, DmaAccess.Read), device.Attach(root), device.Attach(child)];
             Random random = new(seed);
             foreach (IDisposable one in all.OrderBy(_ => random.Next()).ToArray())
             {

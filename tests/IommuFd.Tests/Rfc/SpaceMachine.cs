@@ -18,7 +18,8 @@ internal sealed class SpaceMachine : IDisposable
         Machine = new SimulatedHost(topology);
         Host = IommuHost.Over(Machine);
         DriverBinder binder = new(Machine.Sysfs, new MemoryBindingStore());
-        devices = devices.Length > 0 ? devices : [.. Simulated.WithIommu(Machine, Simulated.Edu, Simulated.PairFirst, Simulated.PairSecond), .. Machine.Device("0000:00:08.0") is null ? Array.Empty<PciAddress>() : [Pasid]];
+        devices = devices.Length > 0 ? devices : [.. Simulated.WithIommu(Machine, Simulated.Edu, Simulated.PairFirst, Simulated.PairSecond),
+            .. Machine.Device("0000:00:08.0") is null ? Array.Empty<PciAddress>() : [Pasid]];
         Assert.Null(binder.Apply(binder.PlanBind(devices, DriverClaim.VfioPci)));
         Context = Host.OpenContext(kind);
         Buffer = Host.AllocateBuffer(0x10000);
@@ -64,7 +65,8 @@ internal sealed class SpaceMachine : IDisposable
         ulong word;
 
         // SAFETY: the unit writes 8 bytes to the word on the stack.
-        DmaStatus status = Machine.Unit!.Read(Machine.Device(device.Address!.Value.ToString())!.RequesterId, pasid ?? DmaRequest.NoPasid, iova, &word, 8);
+        DmaStatus status =
+            Machine.Unit!.Read(Machine.Device(device.Address!.Value.ToString())!.RequesterId, pasid ?? DmaRequest.NoPasid, iova, &word, 8);
         return status == DmaStatus.Success ? word : null;
     }
 

@@ -95,7 +95,8 @@ public sealed class CopyEngineTests : IDisposable
     {
         Mapping memory = _engine.AllocateMemory(4096);
         _machine.Device("0000:00:09.0")!.IsDisconnected = true;
-        Assert.Contains("gone", Assert.Throws<IOException>(() => _engine.Channels[0].Copy(memory.Iova, memory.Iova + 2048, 64)).Message, StringComparison.Ordinal);
+        Assert.Contains("gone", Assert.Throws<IOException>(() => _engine.Channels[0].Copy(memory.Iova, memory.Iova + 2048, 64)).Message,
+            StringComparison.Ordinal);
     }
 
     private static CancellationToken Limit() => new CancellationTokenSource(TimeSpan.FromSeconds(20)).Token;

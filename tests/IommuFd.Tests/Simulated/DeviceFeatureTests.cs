@@ -4,7 +4,9 @@ using IommuFd.Sysfs;
 
 namespace IommuFd.Tests;
 
-/// <summary>Features of PCI devices through the library: a peer's BAR, low power, the token of virtual functions, a register behind an eventfd.</summary>
+/// <summary>
+/// Features of PCI devices through the library: a peer's BAR, low power, the token of virtual functions, a register behind an eventfd.
+/// </summary>
 public sealed class DeviceFeatureTests : IDisposable
 {
     private const string WithMemory = """
@@ -12,7 +14,8 @@ public sealed class DeviceFeatureTests : IDisposable
           "bars": [{ "index": 0, "kind": "prefetchable32", "size": "0x100000", "memory": true }] } ] }
         """;
 
-    private static readonly PciAddress Memory = PciAddress.Parse("0000:00:09.0"), Nic = PciAddress.Parse("0000:01:00.0"), FirstVirtual = PciAddress.Parse("0000:01:10.0");
+    private static readonly PciAddress Memory = PciAddress.Parse("0000:00:09.0"), Nic = PciAddress.Parse("0000:01:00.0"),
+        FirstVirtual = PciAddress.Parse("0000:01:10.0");
     private readonly SimulatedHost _machine = new(Topology.Parse(WithMemory));
     private readonly IommuHost _host;
     private readonly IommuContext _context;

@@ -71,9 +71,11 @@ public sealed class KernelObjectTests : IDisposable
         ulong source = _ioas.Map(_buffer.Address, _buffer.Length, DmaAccess.Read);
         ulong copy = other.Copy(_ioas, source, _buffer.Length, DmaAccess.Read);
         Assert.Equal(_buffer.Length, other.Unmap(copy, _buffer.Length));
-        Assert.Equal(FailureCause.ReadOnlyMemory, Assert.Throws<IommuFdException>(() => other.Copy(_ioas, source, 0x1000, DmaAccess.ReadWrite)).Cause);
+        Assert.Equal(
+            FailureCause.ReadOnlyMemory, Assert.Throws<IommuFdException>(() => other.Copy(_ioas, source, 0x1000, DmaAccess.ReadWrite)).Cause);
         other.CopyFixed(_ioas, source, _buffer.Length, DmaAccess.Read, 0x100000);
-        Assert.Equal(FailureCause.IovaTaken, Assert.Throws<IommuFdException>(() => other.CopyFixed(_ioas, source, _buffer.Length, DmaAccess.Read, 0x100000)).Cause);
+        Assert.Equal(FailureCause.IovaTaken, Assert.Throws<IommuFdException>(() =>
+            other.CopyFixed(_ioas, source, _buffer.Length, DmaAccess.Read, 0x100000)).Cause);
     }
 
     [Fact]
@@ -190,7 +192,8 @@ public sealed class KernelObjectTests : IDisposable
         ContainerInfo info = container.GetInfo();
         Assert.NotEmpty(info.IovaRanges);
         container.MapDma(_buffer.Address, 0x1000, DmaAccess.ReadWrite, 0x100000);
-        Assert.Equal(FailureCause.IovaTaken, Assert.Throws<IommuFdException>(() => container.MapDma(_buffer.Address, 0x1000, DmaAccess.ReadWrite, 0x100000)).Cause);
+        Assert.Equal(FailureCause.IovaTaken, Assert.Throws<IommuFdException>(() =>
+            container.MapDma(_buffer.Address, 0x1000, DmaAccess.ReadWrite, 0x100000)).Cause);
         using (VfioDeviceHandle handle = group.GetDevice(Simulated.Edu.ToString()))
         {
             Assert.True(new VfioDeviceCalls(handle).GetInfo().IsPci);

@@ -45,6 +45,7 @@ public sealed class NoIommuTests
         using Attachment attachment = device.Attach(space);
         using DmaBuffer buffer = machine.Host.AllocateBuffer(4096);
         using Mapping mapping = space.Map(buffer, DmaAccess.ReadWrite);
-        Assert.Equal(FailureCause.NotSupported, Assert.Throws<IommuFdException>(() => space.Ioas.GetNoIommuPhysicalAddress(mapping.Iova, 8, out _)).Cause);
+        Assert.Equal(
+            FailureCause.NotSupported, Assert.Throws<IommuFdException>(() => space.Ioas.GetNoIommuPhysicalAddress(mapping.Iova, 8, out _)).Cause);
     }
 }

@@ -64,7 +64,8 @@ public sealed partial class PasidDeviceTests : IDisposable
     public void Each_PASID_has_an_address_space_of_its_own()
     {
         using Ioas first = _context.AllocateIoas(), second = _context.AllocateIoas();
-        using HwptPaging own = _context.AllocateHwptPaging(_device.DeviceId, first, Pasid), other = _context.AllocateHwptPaging(_device.DeviceId, second, Pasid);
+        using HwptPaging own = _context.AllocateHwptPaging(_device.DeviceId, first, Pasid),
+            other = _context.AllocateHwptPaging(_device.DeviceId, second, Pasid);
         first.MapFixed(_buffer.Address, 0x1000, DmaAccess.ReadWrite, 0x10000);
         second.MapFixed(_buffer.Address + 0x1000, 0x1000, DmaAccess.ReadWrite, 0x10000);
         using Attachment attachment = _device.Attach(own), pasid = _device.Attach(other, pasid: 77);
@@ -134,7 +135,8 @@ public sealed partial class PasidDeviceTests : IDisposable
         {
             Assert.Equal((0xa51dul, pasid, 2u), (request.Cookie!.Value, request.Pasid, request.Group));
             FaultingPage page = Assert.Single(request.Pages);
-            Assert.Equal((0x20000ul, iommu_hwpt_pgfault_perm.IOMMU_PGFAULT_PERM_READ | iommu_hwpt_pgfault_perm.IOMMU_PGFAULT_PERM_WRITE), (page.Address, page.Access));
+            Assert.Equal((0x20000ul, iommu_hwpt_pgfault_perm.IOMMU_PGFAULT_PERM_READ | iommu_hwpt_pgfault_perm.IOMMU_PGFAULT_PERM_WRITE),
+                (page.Address, page.Access));
             ioas.MapFixed(_buffer.Address, 0x1000, DmaAccess.ReadWrite, page.Address);
             request.Complete();
             break;
@@ -219,7 +221,8 @@ public sealed partial class PasidDeviceTests : IDisposable
     private PasidStatus Finish(int channel)
     {
         PasidStatus status;
-        for (long end = Environment.TickCount64 + 10_000; (status = (PasidStatus)Channel(channel, PasidRegister.Status)) == PasidStatus.Busy && Environment.TickCount64 < end;)
+        for (long end = Environment.TickCount64 + 10_000; (status = (PasidStatus)Channel(channel, PasidRegister.Status)) == PasidStatus.Busy
+            && Environment.TickCount64 < end;)
         {
             Thread.Sleep(1);
         }

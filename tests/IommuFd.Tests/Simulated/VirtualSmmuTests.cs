@@ -2,7 +2,9 @@ using IommuFd.Native.Uapi;
 
 namespace IommuFd.Tests;
 
-/// <summary>A slice of an SMMUv3 for a virtual machine: its tables in its memory, its commands forwarded, its faults as a stream; the edu device does the DMA.</summary>
+/// <summary>
+/// A slice of an SMMUv3 for a virtual machine: its tables in its memory, its commands forwarded, its faults as a stream; the edu device does the DMA.
+/// </summary>
 public sealed class VirtualSmmuTests : IDisposable
 {
     private const ulong VirtualStream = 0x42, Terminal = 0x743, ContextDescriptor = 0x1000;
@@ -166,7 +168,8 @@ public sealed class VirtualSmmuTests : IDisposable
         return _iommu.AllocateHwptNested(_device.DeviceId, iommu_hwpt_data_type.IOMMU_HWPT_DATA_ARM_SMMUV3, entry);
     }
 
-    // The edu device copies 8 bytes into its buffer, then to the guest's page 0x20, which is only for this and mapped as 0x20000 in the guest's table.
+    // The edu device copies 8 bytes into its buffer, then to the guest's page 0x20, which is only for this and mapped as 0x20000 in the guest's
+    // table.
     private ulong Read(ulong iova)
     {
         _guest.At<ulong>(0x5000 + (0x20 * 8)) = 0x20000 | Terminal;

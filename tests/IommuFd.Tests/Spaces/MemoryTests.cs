@@ -139,7 +139,8 @@ public sealed class MemoryTests : IDisposable
         buffer.Span[^1] = 1;
         try
         {
-            using DmaBuffer exact = _machine.Host.AllocateBuffer(5000, new DmaBufferOptions { PageSize = DmaBufferOptions.Page1G, AllowSmallerPages = false });
+            using DmaBuffer exact =
+                _machine.Host.AllocateBuffer(5000, new DmaBufferOptions { PageSize = DmaBufferOptions.Page1G, AllowSmallerPages = false });
             Assert.Equal(DmaBufferOptions.Page1G, exact.PageSize);
         }
         catch (IommuFdException refused)

@@ -5,7 +5,8 @@ namespace IommuFd.Tests;
 /// <summary>Faults, events and dirty pages as streams.</summary>
 public sealed class StreamTests : IDisposable
 {
-    private const uint Last = (uint)iommu_hwpt_pgfault_flags.IOMMU_PGFAULT_FLAGS_LAST_PAGE, WithPasid = (uint)iommu_hwpt_pgfault_flags.IOMMU_PGFAULT_FLAGS_PASID_VALID;
+    private const uint Last = (uint)iommu_hwpt_pgfault_flags.IOMMU_PGFAULT_FLAGS_LAST_PAGE,
+        WithPasid = (uint)iommu_hwpt_pgfault_flags.IOMMU_PGFAULT_FLAGS_PASID_VALID;
 
     private readonly FakeMachine _machine = new();
     private readonly IommuContext _context;
@@ -68,7 +69,8 @@ public sealed class StreamTests : IDisposable
         PageRequest request = faults.ReadRequest(TimeSpan.FromSeconds(5))!;
         request.Dispose();
         request.Dispose();
-        Assert.Equal([new iommu_hwpt_page_response { cookie = 3, code = (uint)iommufd_page_response_code.IOMMUFD_PAGE_RESP_INVALID }], _machine.Responses());
+        Assert.Equal(
+            [new iommu_hwpt_page_response { cookie = 3, code = (uint)iommufd_page_response_code.IOMMUFD_PAGE_RESP_INVALID }], _machine.Responses());
         Assert.Empty(_machine.Responses());
     }
 
@@ -162,7 +164,8 @@ public sealed class StreamTests : IDisposable
         List<IovaRange> ranges = [];
         tracking.Collect(new IovaRange(0, (2 * Window) - 1), ranges);
         Assert.Equal(
-            [new IovaRange(62 * 4096, (67 * 4096) - 1), new IovaRange(100 * 4096, (101 * 4096) - 1), new IovaRange(Window - 4096, Window + 4095)], ranges);
+            [new IovaRange(62 * 4096, (67 * 4096) - 1), new IovaRange(100 * 4096, (101 * 4096) - 1), new IovaRange(Window - 4096, Window + 4095)],
+                ranges);
         Assert.Equal(2, _machine.Calls.Count(static call => call == "IOMMU_HWPT_GET_DIRTY_BITMAP"));
     }
 
@@ -189,7 +192,8 @@ public sealed class StreamTests : IDisposable
 
     private iommu_hwpt_pgfault Fault(ulong address, uint cookie, uint flags) => new()
     {
-        flags = flags, dev_id = _device.DeviceId, pasid = 5, addr = address, cookie = cookie, perm = (uint)iommu_hwpt_pgfault_perm.IOMMU_PGFAULT_PERM_WRITE,
+        flags = flags, dev_id = _device.DeviceId, pasid = 5, addr = address, cookie = cookie,
+        perm = (uint)iommu_hwpt_pgfault_perm.IOMMU_PGFAULT_PERM_WRITE,
     };
 
     private static CancellationToken Limit() => new CancellationTokenSource(TimeSpan.FromSeconds(20)).Token;

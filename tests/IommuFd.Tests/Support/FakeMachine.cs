@@ -7,7 +7,9 @@ using static IommuFd.Native.Uapi.Vfio;
 
 namespace IommuFd.Tests;
 
-/// <summary>A seam whose ioctls succeed with made-up ids and whose calls are written down in order; memory and events are the real kernel's.</summary>
+/// <summary>
+/// A seam whose ioctls succeed with made-up ids and whose calls are written down in order; memory and events are the real kernel's.
+/// </summary>
 internal sealed unsafe class FakeMachine
 {
     private readonly LinuxKernel _linux = new();
@@ -20,7 +22,8 @@ internal sealed unsafe class FakeMachine
         Kernel = new Mock<IKernel>();
         Kernel.Setup(k => k.Open(It.IsAny<string>(), It.IsAny<int>(), It.IsAny<int>())).Returns((string path, int _, int _) => Open(path));
         Kernel.Setup(k => k.Close(It.IsAny<int>())).Returns((int fd) => Close(fd));
-        Kernel.Setup(k => k.Ioctl(It.IsAny<int>(), It.IsAny<uint>(), It.IsAny<nint>())).Returns((int fd, uint request, nint argument) => Ioctl(fd, request, argument));
+        Kernel.Setup(k => k.Ioctl(It.IsAny<int>(), It.IsAny<uint>(), It.IsAny<nint>()))
+            .Returns((int fd, uint request, nint argument) => Ioctl(fd, request, argument));
         Kernel.Setup(k => k.Mmap(It.IsAny<nint>(), It.IsAny<nuint>(), It.IsAny<int>(), It.IsAny<int>(), It.IsAny<int>(), It.IsAny<long>()))
             .Returns((nint a, nuint l, int p, int f, int fd, long o) => Mmap(a, l, p, f, fd, o));
         Kernel.Setup(k => k.Munmap(It.IsAny<nint>(), It.IsAny<nuint>())).Returns((nint a, nuint l) => Log("munmap", _linux.Munmap(a, l)));
@@ -31,12 +34,15 @@ internal sealed unsafe class FakeMachine
         Kernel.Setup(k => k.EpollCreate(It.IsAny<int>())).Returns((int f) => Real(_linux.EpollCreate(f), "epoll"));
         Kernel.Setup(k => k.EpollControl(It.IsAny<int>(), It.IsAny<int>(), It.IsAny<int>(), It.IsAny<uint>(), It.IsAny<ulong>()))
             .Returns((int e, int o, int fd, uint ev, ulong t) => _linux.EpollControl(e, o, fd, ev, t));
-        Kernel.Setup(k => k.EpollWait(It.IsAny<int>(), It.IsAny<nint>(), It.IsAny<int>(), It.IsAny<int>())).Returns((int e, nint r, int c, int t) => _linux.EpollWait(e, r, c, t));
+        Kernel.Setup(k => k.EpollWait(It.IsAny<int>(), It.IsAny<nint>(), It.IsAny<int>(), It.IsAny<int>()))
+            .Returns((int e, nint r, int c, int t) => _linux.EpollWait(e, r, c, t));
         Kernel.Setup(k => k.Poll(It.IsAny<nint>(), It.IsAny<uint>(), It.IsAny<int>())).Returns((nint d, uint c, int t) => _linux.Poll(d, c, t));
         Kernel.Setup(k => k.Read(It.IsAny<int>(), It.IsAny<nint>(), It.IsAny<nuint>())).Returns((int fd, nint b, nuint c) => _linux.Read(fd, b, c));
         Kernel.Setup(k => k.Write(It.IsAny<int>(), It.IsAny<nint>(), It.IsAny<nuint>())).Returns((int fd, nint b, nuint c) => _linux.Write(fd, b, c));
-        Kernel.Setup(k => k.Pread(It.IsAny<int>(), It.IsAny<nint>(), It.IsAny<nuint>(), It.IsAny<long>())).Returns((int fd, nint b, nuint c, long o) => _linux.Pread(fd, b, c, o));
-        Kernel.Setup(k => k.Pwrite(It.IsAny<int>(), It.IsAny<nint>(), It.IsAny<nuint>(), It.IsAny<long>())).Returns((int fd, nint b, nuint c, long o) => _linux.Pwrite(fd, b, c, o));
+        Kernel.Setup(k => k.Pread(It.IsAny<int>(), It.IsAny<nint>(), It.IsAny<nuint>(), It.IsAny<long>()))
+            .Returns((int fd, nint b, nuint c, long o) => _linux.Pread(fd, b, c, o));
+        Kernel.Setup(k => k.Pwrite(It.IsAny<int>(), It.IsAny<nint>(), It.IsAny<nuint>(), It.IsAny<long>()))
+            .Returns((int fd, nint b, nuint c, long o) => _linux.Pwrite(fd, b, c, o));
         Mock<IHost> host = new();
         host.SetupGet(h => h.Kernel).Returns(Kernel.Object);
         host.SetupGet(h => h.Sysfs).Returns(Sysfs.Object);
@@ -114,7 +120,8 @@ internal sealed unsafe class FakeMachine
             return 0; // VFIO_GET_API_VERSION here: how the library tells mainline from the proposal's kernel
         }
 
-        Assert.True(IoctlCommands.TryFind(kind == IoctlFile.Iommu ? IoctlDialect.Iommufd : IoctlDialect.Vfio, kind, request, out IoctlCommand command));
+        Assert.True(IoctlCommands.TryFind(
+            kind == IoctlFile.Iommu ? IoctlDialect.Iommufd : IoctlDialect.Vfio, kind, request, out IoctlCommand command));
         _ = Log(command.Name, 0);
 
         // SAFETY: the typed layer passes its own structs, as large as their first field says.

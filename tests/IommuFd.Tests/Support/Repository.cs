@@ -9,7 +9,8 @@ internal static class Repository
     internal static bool Update => Environment.GetEnvironmentVariable("UPDATE_GENERATED") == "1";
 
     internal static IEnumerable<string> Sources(string folder) =>
-        Directory.EnumerateFiles(Path.Combine(Root!, folder), "*.cs", SearchOption.AllDirectories).Where(static path => !path.Contains("/obj/", StringComparison.Ordinal));
+        Directory.EnumerateFiles(Path.Combine(Root!, folder), "*.cs", SearchOption.AllDirectories)
+            .Where(static path => !path.Contains("/obj/", StringComparison.Ordinal));
 
     private static string? Find()
     {

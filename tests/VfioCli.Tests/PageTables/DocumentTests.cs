@@ -56,7 +56,8 @@ public sealed class DocumentTests : IDisposable
     private string[] Run(string command, List<string> input)
     {
         using StringWriter output = new() { NewLine = "\n" };
-        string[] words = [.. command.Split(' ').Select(word => word.Replace("tables.bin", _folder + "/tables.bin", StringComparison.Ordinal).Replace("later.bin", _folder + "/later.bin", StringComparison.Ordinal))];
+        string[] words = [.. command.Split(' ').Select(word => word.Replace("tables.bin", _folder + "/tables.bin", StringComparison.Ordinal)
+            .Replace("later.bin", _folder + "/later.bin", StringComparison.Ordinal))];
         Terminal terminal = new(output, output, interactive: false, colour: false) { Piped = () => new StringReader(string.Join('\n', input)) };
         _ = Program.Run(words, terminal, static (_, _) => throw new InvalidOperationException("pt needs no host"));
         return output.ToString().Replace(_folder + "/", "", StringComparison.Ordinal).TrimEnd('\n').Split('\n');

@@ -27,8 +27,10 @@ public sealed class PtTests : IDisposable
             string iova = name switch { "amd-v1-1" => "0x1f0000", "amd-v1-2" => "0x3f010000", _ => "0xc0010000" };
             string image = $"{_folder}/{name}.bin";
             Assert.Equal(0, Run(out _, "pt", "map", "--format", name, "--image", image, "--map", $"{iova}=0x80030000+{page}:r"));
-            Assert.Equal(0, Run(out string read, "pt", "walk", "--format", name, "--image", image + "@0x200000", "--root", "0x200000", "--iova", iova));
-            Assert.Equal(1, Run(out string write, "pt", "walk", "--format", name, "--image", image + "@0x200000", "--root", "0x200000", "--iova", iova, "--access", "w"));
+            Assert.Equal(
+                0, Run(out string read, "pt", "walk", "--format", name, "--image", image + "@0x200000", "--root", "0x200000", "--iova", iova));
+            Assert.Equal(1, Run(out string write, "pt", "walk", "--format", name, "--image", image + "@0x200000", "--root", "0x200000", "--iova",
+                iova, "--access", "w"));
             all.Append("== ").Append(name).Append('\n').Append(read).Append(write.TrimEnd('\n').Split('\n')[^1]).Append('\n');
         }
 
@@ -81,7 +83,8 @@ public sealed class PtTests : IDisposable
         {
             for (int i = 0; i < 8; i++)
             {
-                int status = Run(out string text, "pt", "walk", "--format", name, "--image", $"{_folder}/noise", "--root", $"{i * 0x1000}", "--iova", $"{i * 0x123000}");
+                int status = Run(out string text, "pt", "walk", "--format", name, "--image", $"{_folder}/noise", "--root", $"{i * 0x1000}", "--iova",
+                    $"{i * 0x123000}");
                 Assert.True(status is 0 or 1, text);
             }
         }
@@ -140,9 +143,11 @@ public sealed class PtTests : IDisposable
         {
             using StringWriter output = new();
             Stopwatch watch = Stopwatch.StartNew();
-            _ = Program.Run(["pt", "serve"], new Terminal(output, output, false, false) { Piped = () => new StringReader(requests.ToString()) }, static (_, _) => throw new InvalidOperationException());
+            _ = Program.Run(["pt", "serve"], new Terminal(output, output, false, false) { Piped = () => new StringReader(requests.ToString()) },
+                static (_, _) => throw new InvalidOperationException());
             best = watch.Elapsed < best ? watch.Elapsed : best;
-            Assert.EndsWith("\"ok\":true,\"output\":\"0x8000270f\",\"pageSizeLg2\":21,\"allowed\":\"rwx\"}\n", output.ToString().ReplaceLineEndings("\n"), StringComparison.Ordinal);
+            Assert.EndsWith("\"ok\":true,\"output\":\"0x8000270f\",\"pageSizeLg2\":21,\"allowed\":\"rwx\"}\n",
+                output.ToString().ReplaceLineEndings("\n"), StringComparison.Ordinal);
         }
 
         Assert.True(best < TimeSpan.FromSeconds(1), $"{best}");
@@ -158,7 +163,8 @@ public sealed class PtTests : IDisposable
     private static int Run(out string text, params string[] args)
     {
         using StringWriter output = new() { NewLine = "\n" };
-        int status = Program.Run(args, new Terminal(output, output, interactive: false, colour: false), static (_, _) => throw new InvalidOperationException("pt needs no host"));
+        int status = Program.Run(args, new Terminal(output, output, interactive: false, colour: false),
+            static (_, _) => throw new InvalidOperationException("pt needs no host"));
         text = output.ToString();
         Assert.NotEqual((int)ExitCode.Internal, status);
         return status;

@@ -14,23 +14,30 @@ public partial class PainTests
     public void Pain_11_A_region_that_the_firmware_insists_on_is_explained()
     {
         TestMachine machine = TestMachine.Standard();
-        machine.Tree.File("/sys/kernel/iommu_groups/2/reserved_regions", "0x000000007b800000 0x000000007fffffff direct\n0x00000000fee00000 0x00000000feefffff msi\n");
+        machine.Tree.File(
+            "/sys/kernel/iommu_groups/2/reserved_regions",
+            "0x000000007b800000 0x000000007fffffff direct\n0x00000000fee00000 0x00000000feefffff msi\n");
         Vfio run = Vfio.Run(machine, "explain", Nvme).Exits(ExitCode.No);
-        Assert.Contains("FAIL  reserved regions: the firmware insists on 0x7b800000-0x7fffffff being mapped one to one (RMRR), and the kernel then refuses user space\n", run.Out, StringComparison.Ordinal);
+        Assert.Contains(
+            "FAIL  reserved regions: the firmware insists on 0x7b800000-0x7fffffff being mapped one to one (RMRR), and the kernel then refuses "
+            + "user space\n", run.Out, StringComparison.Ordinal);
     }
 
     [Theory]
     [InlineData("bind --dry-run 0000:00:05.0")]
     [InlineData("bind --dry-run --group 0000:02:01.0")]
-    public void Pain_12_New_id_is_never_written(string line) => Assert.DoesNotContain("new_id", Vfio.Run(TestMachine.Standard(), line.Split(' ')).Out, StringComparison.Ordinal);
+    public void Pain_12_New_id_is_never_written(string line) =>
+        Assert.DoesNotContain("new_id", Vfio.Run(TestMachine.Standard(), line.Split(' ')).Out, StringComparison.Ordinal);
 
     [Fact]
     public void Pain_13_A_stale_override_is_shown_and_cleared_with_a_newline()
     {
         TestMachine machine = TestMachine.Standard();
         _ = machine.Tree.WriteText("/sys/bus/pci/devices/0000:00:04.0/driver_override", "vfio-pci");
-        Assert.Contains("driver_override keeps every driver but vfio-pci away", Vfio.Run(machine, "explain", "0000:00:04.0").Out, StringComparison.Ordinal);
-        Assert.Contains("echo > /sys/bus/pci/devices/0000:00:04.0/driver_override\n", Vfio.Run(machine, "unbind", "--dry-run", "0000:00:04.0").Out, StringComparison.Ordinal);
+        Assert.Contains(
+            "driver_override keeps every driver but vfio-pci away", Vfio.Run(machine, "explain", "0000:00:04.0").Out, StringComparison.Ordinal);
+        Assert.Contains("echo > /sys/bus/pci/devices/0000:00:04.0/driver_override\n", Vfio.Run(machine, "unbind", "--dry-run", "0000:00:04.0").Out,
+            StringComparison.Ordinal);
         Vfio.Run(machine, "unbind", "0000:00:04.0").Exits(ExitCode.Ok);
         Assert.Null(machine.OverrideOf("0000:00:04.0"));
     }
@@ -42,7 +49,8 @@ public partial class PainTests
         MemoryBindingStore store = new();
         machine.OnProbe = static (driver, address) => driver == "vfio-pci" && address == Nvme ? -Errno.EIO : 0;
         Vfio.Run(machine, store, "bind", "0000:01:00.0", Nvme).Exits(ExitCode.Refused).Complains(
-            "0000:00:05.0: writing '0000:00:05.0' to /sys/bus/pci/drivers/vfio-pci/bind failed with EIO (Input/output error). `dmesg` may say more. What had been changed was put back.");
+            "0000:00:05.0: writing '0000:00:05.0' to /sys/bus/pci/drivers/vfio-pci/bind failed with EIO (Input/output error). `dmesg` may say "
+                + "more. What had been changed was put back.");
         Assert.Equal(("igb", "nvme"), (machine.DriverOf("0000:01:00.0"), machine.DriverOf(Nvme)));
         Assert.Equal((null, null), (machine.OverrideOf("0000:01:00.0"), machine.OverrideOf(Nvme)));
         Vfio.Run(machine, store, "restore").Exits(ExitCode.Ok).Says("nothing to restore\n");
@@ -58,7 +66,8 @@ public partial class PainTests
         machine.Tree.File("/proc/4711/comm", "Xorg\n");
         machine.Tree.Link("/proc/4711/fd/12", "/dev/nvidia0");
         Vfio.Run(machine, "bind", "0000:04:00.0").Exits(ExitCode.Busy).Complains(
-            "driver nvidia will not let go of 0000:04:00.0 while its nodes are open: Xorg (pid 4711) has /dev/nvidia0. End these programs first (once the driver waits, ending them does not help any more), or say --force. Nothing was changed.");
+            "driver nvidia will not let go of 0000:04:00.0 while its nodes are open: Xorg (pid 4711) has /dev/nvidia0. End these programs first "
+                + "(once the driver waits, ending them does not help any more), or say --force. Nothing was changed.");
         Assert.Equal("nvidia", machine.DriverOf("0000:04:00.0"));
     }
 
@@ -70,7 +79,9 @@ public partial class PainTests
         machine.OnRemove = (driver, _) => never.Wait(driver == "nvme" ? TimeSpan.FromSeconds(30) : TimeSpan.Zero);
         Vfio run = Vfio.Run(machine, "bind", "--timeout", "1", Nvme).Exits(ExitCode.Incomplete);
         never.Set();
-        Assert.StartsWith($"vfio: {Nvme}: its driver has not let go within 1 s. The write goes on waiting in the kernel for whoever uses the device; ending the users now may not wake it, and then only a reboot helps.", run.Error, StringComparison.Ordinal);
+        Assert.StartsWith(
+            $"vfio: {Nvme}: its driver has not let go within 1 s. The write goes on waiting in the kernel for whoever uses the device; ending the "
+            + "users now may not wake it, and then only a reboot helps.", run.Error, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -130,7 +141,8 @@ public partial class PainTests
         machine.Tree.File("/sys/devices/pci0000:00/0000:04:00.0/resource", "0x00000000c0000000 0x00000000cfffffff 0x0000000000042208\n");
         machine.Tree.File("/proc/iomem", "c0000000-cfffffff : PCI Bus 0000:04\n  c0000000-cfffffff : 0000:04:00.0\n    c0000000-c07e8fff : BOOTFB\n");
         Vfio.Run(machine, "bind", "0000:04:00.0").Exits(ExitCode.Busy).Complains(
-            "the host uses 0000:04:00.0: BAR 0 holds the framebuffer BOOTFB. Boot without a console on it (video=efifb:off, or make another card the first), or say --force to lose it. Nothing was changed.");
+            "the host uses 0000:04:00.0: BAR 0 holds the framebuffer BOOTFB. Boot without a console on it (video=efifb:off, or make another card "
+                + "the first), or say --force to lose it. Nothing was changed.");
     }
 
     [Fact]
@@ -141,7 +153,8 @@ public partial class PainTests
         machine.Tree.File("/sys/devices/pci0000:00/0000:04:00.0/resource", "0x00000000c0000000 0x00000000cfffffff 0x0000000000042208\n");
         machine.Tree.File("/proc/iomem", "    c0000000-c07e8fff : simpledrm\n");
         Vfio.Run(machine, "bind", "0000:04:00.0").Exits(ExitCode.Busy).Complains(
-            "the host uses 0000:04:00.0: BAR 0 holds the framebuffer simpledrm, so VFIO could not reserve the BAR. Boot without a console on it (video=efifb:off, or make another card the first), or say --force. Nothing was changed.");
+            "the host uses 0000:04:00.0: BAR 0 holds the framebuffer simpledrm, so VFIO could not reserve the BAR. Boot without a console on it "
+                + "(video=efifb:off, or make another card the first), or say --force. Nothing was changed.");
     }
 
     [Fact]

@@ -9,7 +9,10 @@ using Xunit;
 
 namespace VfioCli.Tests;
 
-/// <summary>What users of other tools suffer from: a broken host in, the right sentence out. The number is that of the complaint; each of the 25 has its test here.</summary>
+/// <summary>
+/// What users of other tools suffer from: a broken host in, the right sentence out. The number is that of the complaint; each of the 25 has its test
+/// here.
+/// </summary>
 public partial class PainTests
 {
     private const string Nvme = "0000:00:05.0";
@@ -45,10 +48,15 @@ public partial class PainTests
 
     [Theory]
     [InlineData("intel_iommu=off quiet", "DMAR", "", "the kernel command line says intel_iommu=off. ", "Remove intel_iommu=off and reboot.")]
-    [InlineData("quiet", "DMAR", "", "the firmware announces VT-d, but the kernel does not use it. ", "Put intel_iommu=on on the kernel command line and reboot (CONFIG_INTEL_IOMMU is needed).")]
-    [InlineData("quiet", "IVRS", "", "the firmware announces AMD-Vi, but the kernel does not use it. ", "Remove amd_iommu= and iommu= from the kernel command line; the kernel needs CONFIG_AMD_IOMMU.")]
-    [InlineData("quiet", "FACP", "vendor_id\t: AuthenticAMD", "the firmware announces no IOMMU (no DMAR, IVRS, IORT, VIOT or RIMT table): it is switched off there, or the machine has none. ", "Switch AMD-Vi (also called IOMMU or SVM) on in the firmware setup.")]
-    [InlineData("quiet", "FACP", "flags\t: fpu hypervisor", "this is a virtual machine, and it was given no IOMMU. ", "Its owner must add one (QEMU: -device intel-iommu,intremap=on). Unsafe alternative: `echo Y > /sys/module/vfio/parameters/enable_unsafe_noiommu_mode`.")]
+    [InlineData("quiet", "DMAR", "", "the firmware announces VT-d, but the kernel does not use it. ",
+        "Put intel_iommu=on on the kernel command line and reboot (CONFIG_INTEL_IOMMU is needed).")]
+    [InlineData("quiet", "IVRS", "", "the firmware announces AMD-Vi, but the kernel does not use it. ",
+        "Remove amd_iommu= and iommu= from the kernel command line; the kernel needs CONFIG_AMD_IOMMU.")]
+    [InlineData("quiet", "FACP", "vendor_id\t: AuthenticAMD", "the firmware announces no IOMMU (no DMAR, IVRS, IORT, VIOT or RIMT table): it is "
+        + "switched off there, or the machine has none. ", "Switch AMD-Vi (also called IOMMU or SVM) on in the firmware setup.")]
+    [InlineData("quiet", "FACP", "flags\t: fpu hypervisor", "this is a virtual machine, and it was given no IOMMU. ",
+        "Its owner must add one (QEMU: -device intel-iommu,intremap=on). Unsafe alternative: `echo Y > "
+        + "/sys/module/vfio/parameters/enable_unsafe_noiommu_mode`.")]
     public void Pain_03_No_IOMMU_says_which_of_the_reasons_it_is(string line, string table, string cpu, string cause, string remedy)
     {
         TestMachine machine = WithoutIommu(line, table, cpu);
@@ -98,10 +106,16 @@ public partial class PainTests
         TestMachine machine = new() { Kernel = kernel.Object };
         machine.Tree.File("/etc/passwd", $"root:x:0:0::/root:/bin/sh\n{Environment.UserName}x:x:1000:1000::/:/bin/sh\n");
         Diagnosis.Account user = new("qemu", 1000, [1000]);
-        using Session session = new(new Hosts.OpenedHost(IommuFd.IommuHost.Over(machine), false, new IommuFd.Sysfs.MemoryBindingStore()), new Output.Terminal(TextWriter.Null, TextWriter.Null, false, false));
-        Diagnosis.Check check = new Diagnosis.Doctor(session, user, isCurrent: true, devices: 2, memory: 16UL << 30).Run().Single(static each => each.Name == "locked memory");
-        Assert.Equal("8 MiB, but 16 GiB for each of 2 address spaces wanted; iommufd counts all processes of the user together, the legacy interface each container", check.Finding);
-        Assert.Equal("/etc/security/limits.d/vfio.conf: `qemu - memlock 33554432`; systemd: LimitMEMLOCK=33554432K; now: prlimit --pid $$ --memlock=34359738368.", check.Remedy);
+        using Session session = new(new Hosts.OpenedHost(IommuFd.IommuHost.Over(machine), false, new IommuFd.Sysfs.MemoryBindingStore()),
+            new Output.Terminal(TextWriter.Null, TextWriter.Null, false, false));
+        Diagnosis.Check check = new Diagnosis.Doctor(session, user, isCurrent: true, devices: 2, memory: 16UL << 30).Run()
+            .Single(static each => each.Name == "locked memory");
+        Assert.Equal(
+            "8 MiB, but 16 GiB for each of 2 address spaces wanted; iommufd counts all processes of the user together, the legacy interface each "
+            + "container", check.Finding);
+        Assert.Equal(
+            "/etc/security/limits.d/vfio.conf: `qemu - memlock 33554432`; systemd: LimitMEMLOCK=33554432K; now: prlimit --pid $$ "
+            + "--memlock=34359738368.", check.Remedy);
     }
 
     [Fact]
@@ -109,7 +123,8 @@ public partial class PainTests
     {
         using SimulatedHost host = new(Topology.Parse("""
             { "name": "bar", "extends": "intel", "functions": [
-              { "address": "0000:00:09.0", "id": "1234:1111", "class": "030000", "bars": [{ "index": 0, "kind": "prefetchable32", "size": "0x100000", "memory": true }] } ] }
+              { "address": "0000:00:09.0", "id": "1234:1111", "class": "030000",
+                "bars": [{ "index": 0, "kind": "prefetchable32", "size": "0x100000", "memory": true }] } ] }
             """));
         Vfio.On(host, new MemoryBindingStore(), "bind", "0000:00:09.0").Exits(ExitCode.Ok);
         using IommuHost iommu = IommuHost.Over(host);
@@ -125,7 +140,8 @@ public partial class PainTests
         using DmaBuffer buffer = DmaBuffer.Adopt(address, bar.Size, null);
         CommandFailure failure = FailureText.Describe(Assert.Throws<IommuFdException>(() => space.Map(buffer, DmaAccess.ReadWrite)));
         Assert.Equal(ExitCode.Refused, failure.Code);
-        Assert.StartsWith("IOMMU_IOAS_MAP: the memory is not there or cannot be pinned (a mapped BAR cannot) (EFAULT; ", failure.Cause, StringComparison.Ordinal);
+        Assert.StartsWith(
+            "IOMMU_IOAS_MAP: the memory is not there or cannot be pinned (a mapped BAR cannot) (EFAULT; ", failure.Cause, StringComparison.Ordinal);
         Assert.Equal("Map memory that is present; give a BAR as a dma-buf.", failure.Remedy);
         _ = host.Kernel.Munmap(address, (nuint)bar.Size);
     }
@@ -137,13 +153,16 @@ public partial class PainTests
         Assert.Equal(0, host.Sysfs.WriteText("/sys/module/vfio_iommu_type1/parameters/dma_entry_limit", "2\n"));
         Vfio.On(host, new MemoryBindingStore(), "attach", "0000:00:04.0", "--map", "4K,4K").Exits(ExitCode.Ok);
         Vfio run = Vfio.On(host, new MemoryBindingStore(), "attach", "0000:00:04.0", "--map", "4K,4K,4K").Exits(ExitCode.Refused);
-        Assert.StartsWith("vfio: VFIO_IOMMU_MAP_DMA: the container has no mappings left (dma_entry_limit, 65535 by default) (ENOSPC; ", run.Error, StringComparison.Ordinal);
+        Assert.StartsWith("vfio: VFIO_IOMMU_MAP_DMA: the container has no mappings left (dma_entry_limit, 65535 by default) (ENOSPC; ", run.Error,
+            StringComparison.Ordinal);
         Assert.EndsWith("). Map larger pieces, raise vfio_iommu_type1.dma_entry_limit, or use iommufd.\n", run.Error, StringComparison.Ordinal);
     }
 
     [Theory]
-    [InlineData("4K@0x8000000000", "IOVA 0x8000000000-0x8000000fff is not inside a permitted range (0x0-0xfedfffff, 0xfef00000-0x7fffffffff). Leave out @IOVA to let the kernel choose. Nothing was mapped.")]
-    [InlineData("4K@0xfee00000", "IOVA 0xfee00000-0xfee00fff is not inside a permitted range (0x0-0xfedfffff, 0xfef00000-0x7fffffffff). Leave out @IOVA to let the kernel choose. Nothing was mapped.")]
+    [InlineData("4K@0x8000000000", "IOVA 0x8000000000-0x8000000fff is not inside a permitted range (0x0-0xfedfffff, 0xfef00000-0x7fffffffff). "
+        + "Leave out @IOVA to let the kernel choose. Nothing was mapped.")]
+    [InlineData("4K@0xfee00000", "IOVA 0xfee00000-0xfee00fff is not inside a permitted range (0x0-0xfedfffff, 0xfef00000-0x7fffffffff). Leave out "
+        + "@IOVA to let the kernel choose. Nothing was mapped.")]
     public void Pain_10_An_IOVA_beyond_a_39_bit_unit_is_refused_with_the_range_that_it_leaves(string map, string sentence)
     {
         using SimulatedHost host = new(Topology.Parse("""{ "name": "narrow", "extends": "intel", "iommu": { "addressBits": 39 } }"""));

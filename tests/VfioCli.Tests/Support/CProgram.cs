@@ -16,9 +16,12 @@ internal sealed class CProgram : IDisposable
     {
         Assert.SkipWhen(Repository.Root is null, "the sources are not where only the binaries are");
         string[] places = (Environment.GetEnvironmentVariable("PATH") ?? "").Split(':');
-        Assert.SkipUnless(places.Any(static p => File.Exists(System.IO.Path.Combine(p, "gcc"))) && File.Exists("/usr/include/linux/vfio.h"), "gcc and the kernel's headers are not installed here");
-        CProgram program = new(System.IO.Path.Combine(System.IO.Path.GetTempPath(), $"{System.IO.Path.GetFileNameWithoutExtension(source)}-{Guid.NewGuid():N}"));
-        var (status, output, error) = await Run("gcc", ["-Wall", "-Werror", .. options, "-o", program.Path, System.IO.Path.Combine(Repository.Root, source), "-lpthread"]);
+        Assert.SkipUnless(places.Any(static p => File.Exists(System.IO.Path.Combine(p, "gcc"))) && File.Exists("/usr/include/linux/vfio.h"),
+            "gcc and the kernel's headers are not installed here");
+        CProgram program =
+            new(System.IO.Path.Combine(System.IO.Path.GetTempPath(), $"{System.IO.Path.GetFileNameWithoutExtension(source)}-{Guid.NewGuid():N}"));
+        var (status, output, error) =
+            await Run("gcc", ["-Wall", "-Werror", .. options, "-o", program.Path, System.IO.Path.Combine(Repository.Root, source), "-lpthread"]);
         Assert.True(status == 0, output + error);
         return program;
     }
@@ -26,7 +29,8 @@ internal sealed class CProgram : IDisposable
     /// <summary>Runs a program to its end.</summary>
     public static async Task<(int Status, string Output, string Error)> Run(string program, params string[] arguments)
     {
-        using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using Process process =
+            Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
         CancellationToken cancel = TestContext.Current.CancellationToken;
         Task<string> output = process.StandardOutput.ReadToEndAsync(cancel), error = process.StandardError.ReadToEndAsync(cancel);
         await process.WaitForExitAsync(cancel);

@@ -4,8 +4,8 @@ using System.Text.RegularExpressions;
 namespace VfioCli.Tests.Support;
 
 /// <summary>
-/// Judges a document by a JSON Schema, as far as docs/schema uses the language: type, const, enum, pattern, properties, required, additionalProperties, items, $ref to $defs.
-/// Any other keyword is an error, so that none is ignored.
+/// Judges a document by a JSON Schema, as far as docs/schema uses the language: type, const, enum, pattern, properties, required,
+/// additionalProperties, items, $ref to $defs. Any other keyword is an error, so that none is ignored.
 /// </summary>
 internal static class JsonSchema
 {
@@ -29,7 +29,8 @@ internal static class JsonSchema
                     Judge(root, root.GetProperty("$defs").GetProperty(keyword.Value.GetString()!.Split('/')[^1]), value, path, found);
                     break;
                 case "type":
-                    string[] types = keyword.Value.ValueKind == JsonValueKind.Array ? [.. keyword.Value.EnumerateArray().Select(static each => each.GetString()!)] : [keyword.Value.GetString()!];
+                    string[] types = keyword.Value.ValueKind == JsonValueKind.Array
+                        ? [.. keyword.Value.EnumerateArray().Select(static each => each.GetString()!)] : [keyword.Value.GetString()!];
                     Require(types.Any(type => Is(type, value)), $"is {value.ValueKind}, not {string.Join(" or ", types)}");
                     break;
                 case "const":
@@ -39,7 +40,8 @@ internal static class JsonSchema
                     Require(keyword.Value.EnumerateArray().Any(each => each.ToString() == value.ToString()), $"{value} is not in the enumeration");
                     break;
                 case "pattern":
-                    Require(value.ValueKind != JsonValueKind.String || Regex.IsMatch(value.GetString()!, keyword.Value.GetString()!), $"{value} does not match {keyword.Value}");
+                    Require(value.ValueKind != JsonValueKind.String || Regex.IsMatch(value.GetString()!, keyword.Value.GetString()!),
+                        $"{value} does not match {keyword.Value}");
                     break;
                 case "items":
                     foreach ((int index, JsonElement item) in value.ValueKind == JsonValueKind.Array ? value.EnumerateArray().Index() : [])

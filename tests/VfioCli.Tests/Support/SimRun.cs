@@ -18,7 +18,8 @@ internal static class SimRun
     }
 
     /// <summary>Runs the command itself, as a process.</summary>
-    public static (int Status, string Output, string Error) Start(string[] arguments) => Start("dotnet", [typeof(Program).Assembly.Location, .. arguments]);
+    public static (int Status, string Output, string Error) Start(string[] arguments) =>
+        Start("dotnet", [typeof(Program).Assembly.Location, .. arguments]);
 
     /// <summary>Runs a program to its end.</summary>
     public static (int Status, string Output, string Error) Start(string program, string[] arguments)
@@ -27,7 +28,8 @@ internal static class SimRun
         using Process process = Process.Start(info)!;
         Task<string> output = process.StandardOutput.ReadToEndAsync(), error = process.StandardError.ReadToEndAsync();
 
-        // The streams end when the last program that inherited them does: one deadline for all of it, so that a program left waiting is a failure, not a hang.
+        // The streams end when the last program that inherited them does: one deadline for all of it, so that a program left waiting is a failure,
+        // not a hang.
         if (!Task.WaitAll([output, error], TimeSpan.FromMinutes(3)) || !process.WaitForExit(60_000))
         {
             process.Kill(entireProcessTree: true);

@@ -6,8 +6,8 @@ using Moq;
 namespace VfioCli.Tests.Support;
 
 /// <summary>
-/// A machine whose sysfs is made by a test, broken as the test needs it, and on which writes to <c>driver_override</c>, <c>bind</c>, <c>unbind</c> and
-/// <c>drivers_probe</c> do what the kernel's driver core does.
+/// A machine whose sysfs is made by a test, broken as the test needs it, and on which writes to <c>driver_override</c>, <c>bind</c>, <c>unbind</c>
+/// and <c>drivers_probe</c> do what the kernel's driver core does.
 /// </summary>
 internal sealed class TestMachine : IHost
 {
@@ -86,7 +86,9 @@ internal sealed class TestMachine : IHost
             Tree.File(device + "/driver_override", text == "\n" ? "(null)\n" : text.TrimEnd('\n') + "\n");
             return 0;
         };
-        Tree.File(device + "/uevent", $"PCI_CLASS={classCode.TrimStart('0').ToUpperInvariant()}\nPCI_ID={id.ToUpperInvariant()}\nPCI_SLOT_NAME={address}\nMODALIAS=pci:v0000{ids[0]}d0000{ids[1]}\n");
+        Tree.File(device + "/uevent",
+            $"PCI_CLASS={classCode.TrimStart('0').ToUpperInvariant()}\nPCI_ID={id.ToUpperInvariant()}\nPCI_SLOT_NAME={address}\n"
+                + $"MODALIAS=pci:v0000{ids[0]}d0000{ids[1]}\n");
         if (group is { } number)
         {
             string directory = "/sys/kernel/iommu_groups/" + number.ToString(CultureInfo.InvariantCulture);

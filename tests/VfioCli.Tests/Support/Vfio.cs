@@ -18,7 +18,8 @@ internal sealed record Vfio(int ExitStatus, string Out, string Error)
     public static Vfio On(IHost machine, IBindingStore store, params string[] args)
     {
         StringWriter output = new() { NewLine = "\n" }, error = new() { NewLine = "\n" };
-        int status = Program.Run(args, new Terminal(output, error, interactive: false, colour: false), (_, _) => new OpenedHost(IommuHost.Over(machine), false, store));
+        int status = Program.Run(args, new Terminal(output, error, interactive: false, colour: false),
+            (_, _) => new OpenedHost(IommuHost.Over(machine), false, store));
         string all = output.ToString() + error;
         Assert.DoesNotContain("   at ", all, StringComparison.Ordinal);
         return new Vfio(status, output.ToString(), error.ToString());

@@ -6,8 +6,8 @@ using Xunit;
 namespace HwSim.Tests.Judges.KernelTables;
 
 /// <summary>
-/// For the same sequence of maps and unmaps our table is the kernel's, entry by entry: the same levels, page sizes and bits; pages at the addresses that
-/// /proc/self/pagemap says, tables in one-to-one correspondence. <c>scripts/kernel-tables</c> makes the files from a real kernel.
+/// For the same sequence of maps and unmaps our table is the kernel's, entry by entry: the same levels, page sizes and bits; pages at the addresses
+/// that /proc/self/pagemap says, tables in one-to-one correspondence. <c>scripts/kernel-tables</c> makes the files from a real kernel.
 /// </summary>
 public class KernelTableJudgeTests
 {
@@ -17,7 +17,8 @@ public class KernelTableJudgeTests
     [Fact]
     public void First_stage() => Compare<X64>("flts", "x86-64", X64.Geometry(48), 1 << 9);
 
-    /// <param name="softwareBit">A bit of table entries that hardware ignores: the kernel notes there that the table was flushed from the CPU's cache.</param>
+    /// <param name="softwareBit">A bit of table entries that hardware ignores: the kernel notes there that the table was flushed from the CPU's
+    /// cache.</param>
     private static void Compare<TFormat>(string mode, string format, PageTableGeometry geometry, ulong softwareBit)
         where TFormat : struct, IPageTableFormat
     {
@@ -49,7 +50,8 @@ public class KernelTableJudgeTests
 
         // Linux marks first-stage pages as used at once, so that hardware need not write; the second stage has no such bits here.
         var attributes = PageAttributes.User
-            | (typeof(TFormat) == typeof(X64) ? PageAttributes.Execute | PageAttributes.Accessed | ((change.Flags & 2) != 0 ? PageAttributes.Dirty : 0) : 0)
+            | (typeof(TFormat) == typeof(X64)
+                ? PageAttributes.Execute | PageAttributes.Accessed | ((change.Flags & 2) != 0 ? PageAttributes.Dirty : 0) : 0)
             | ((change.Flags & 4) != 0 ? PageAttributes.Read : 0) | ((change.Flags & 2) != 0 ? PageAttributes.Write : 0);
         var at = change.Iova;
         foreach (var (pfn, pages) in change.Runs)

@@ -2,7 +2,8 @@ namespace HwSim.Tests.Judges.Qemu;
 
 /// <summary>QEMU's educational device as a source of DMA.</summary>
 /// <remarks>
-/// A DMA that faults is cut by QEMU into naturally aligned accesses of at most 4 bytes, each with its own fault record: 4 aligned bytes make exactly one.
+/// A DMA that faults is cut by QEMU into naturally aligned accesses of at most 4 bytes, each with its own fault record: 4 aligned bytes make exactly
+/// one.
 /// </remarks>
 public sealed class EduDriver
 {

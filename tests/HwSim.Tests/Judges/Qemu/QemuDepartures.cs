@@ -6,8 +6,8 @@ using IommuFd.HwSim.PageTables;
 namespace HwSim.Tests.Judges.Qemu;
 
 /// <summary>
-/// Where QEMU 10.0.2's models were seen to depart from the specifications, in one place. A difference with a name here is QEMU's, is counted in the report,
-/// and is no failure; everything else is a difference that has to be explained.
+/// Where QEMU 10.0.2's models were seen to depart from the specifications, in one place. A difference with a name here is QEMU's, is counted in the
+/// report, and is no failure; everything else is a difference that has to be explained.
 /// </summary>
 public static class QemuDepartures
 {
@@ -65,7 +65,8 @@ public static class QemuDepartures
             (VtdMode.Legacy, 7, 5 or 6) => "second stage: a table entry's permission is judged before the entries below it",
             (VtdMode.Legacy, 0xc, 5 or 6) => "second stage: permission is judged before reserved bits",
             (not VtdMode.Legacy, 0x5a, 3 or 0x73) => "a root pointer that is too wide in a PASID table entry is a table access error (3, 73)",
-            (VtdMode.FirstStage, (>= 0x70 and <= 0x73) or 0x81 or 0x85, 0x81 or 0x85) => "first stage: a table entry's permission is judged before the entries below it",
+            (VtdMode.FirstStage, (>= 0x70 and <= 0x73) or 0x81 or 0x85, 0x81 or 0x85) =>
+                "first stage: a table entry's permission is judged before the entries below it",
             _ => null,
         };
     }
@@ -93,8 +94,10 @@ public static class QemuDepartures
             return "stage 2 only: an input address above IAS gives no event";
         if (ours.Event == 0x11 && theirs.Event == 0x0b && ours.Input == theirs.Input && theirs.Address >> 44 != 0)
             return "a table address above OAS is fetched (F_WALK_EABT) instead of F_ADDR_SIZE";
-        if (config == 7 && (ours.Flags & (SmmuOutcome.Class | SmmuOutcome.Stage2)) == SmmuOutcome.Stage2 && theirs.Event is 0x0b or 0x10 or 0x12 or 0x13
-            && ours with { Flags = ours.Flags | SmmuOutcome.Read, Event = theirs.Event } == theirs && (ours.Event == theirs.Event || (damaged & 3) == 1))
+        if (config == 7 && (ours.Flags & (SmmuOutcome.Class | SmmuOutcome.Stage2)) == SmmuOutcome.Stage2
+            && theirs.Event is 0x0b or 0x10 or 0x12 or 0x13
+            && ours with { Flags = ours.Flags | SmmuOutcome.Read, Event = theirs.Event } == theirs
+                && (ours.Event == theirs.Event || (damaged & 3) == 1))
             return "nested: the fetch of a context descriptor that misses in stage 2 is recorded as a read";
         if (config != 6 && ours.Event == 0x13 && theirs.Event == 0 && damaged != 0 && ((damaged & 0x40) == 0 || (damaged & 1UL << 61) != 0))
             return "AP[1] and APTable[0] are not enforced";

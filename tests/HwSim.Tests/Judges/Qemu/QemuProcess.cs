@@ -65,7 +65,8 @@ public sealed partial class QemuProcess : IDisposable
         string version;
         try
         {
-            using var process = Process.Start(new ProcessStartInfo(binary, "--version") { RedirectStandardOutput = true, RedirectStandardError = true })!;
+            using var process =
+                Process.Start(new ProcessStartInfo(binary, "--version") { RedirectStandardOutput = true, RedirectStandardError = true })!;
             version = process.StandardOutput.ReadLine() ?? "";
             process.WaitForExit();
         }

@@ -5,7 +5,9 @@ using System.Text;
 
 namespace HwSim.Tests.Judges.Qemu;
 
-/// <summary>QEMU's qtest protocol on its standard input and output: one line in, one line out, in order. Lines are queued and sent together.</summary>
+/// <summary>
+/// QEMU's qtest protocol on its standard input and output: one line in, one line out, in order. Lines are queued and sent together.
+/// </summary>
 /// <remarks>At most <see cref="Window"/> answers are outstanding, so that neither side ever blocks on a full pipe.</remarks>
 public sealed class QtestClient(Stream input, Stream output, Func<string> complaint)
 {

@@ -30,7 +30,8 @@ public sealed class RiscVBench : IDisposable
         _ddt = Memory.Allocate();
         _commands = Memory.Allocate();
         // The options are what QEMU's capabilities register says.
-        _unit = new RiscvIommuUnit(Memory, new RiscvOptions { HardwareAccessedDirty = false, Napot = false, T2Gpa = false, ProcessDirectories = 1, IoTlbLg2 = -1 });
+        _unit = new RiscvIommuUnit(
+            Memory, new RiscvOptions { HardwareAccessedDirty = false, Napot = false, T2Gpa = false, ProcessDirectories = 1, IoTlbLg2 = -1 });
         Register(0x18, 8, (_commands >> 12 << 10) | 7);
         Register(0x48, 4, 1);
         Register(0x10, 8, (_ddt >> 12 << 10) | 2);
@@ -41,7 +42,9 @@ public sealed class RiscVBench : IDisposable
 
     public QtestClient Qtest => _machine.Qtest;
 
-    /// <summary>True for addresses where QEMU has something that is not in our arena: RAM that we do not mirror, or devices (the PCI window ends at 32 GiB).</summary>
+    /// <summary>
+    /// True for addresses where QEMU has something that is not in our arena: RAM that we do not mirror, or devices (the PCI window ends at 32 GiB).
+    /// </summary>
     public bool IsOutsideMirror(ulong address) =>
         address < 0x8_0000_0000 && (address < Memory.Options.ArenaBase || address >= Memory.Options.ArenaBase + Memory.HighWaterBytes);
 
@@ -83,7 +86,8 @@ public sealed class RiscVBench : IDisposable
     public int Ask(ulong iova, bool write, uint processId = 0)
     {
         Qtest.Write(8, Registers + 0x258, iova);
-        Qtest.Write(8, Registers + 0x260, 1 | (write ? 0 : 8UL) | ((ulong)processId << 12) | (processId != 0 ? 1UL << 32 : 0) | ((ulong)DeviceId << 40));
+        Qtest.Write(8, Registers + 0x260,
+            1 | (write ? 0 : 8UL) | ((ulong)processId << 12) | (processId != 0 ? 1UL << 32 : 0) | ((ulong)DeviceId << 40));
         return Qtest.Read(8, Registers + 0x268);
     }
 

@@ -4,7 +4,9 @@ using Xunit;
 
 namespace HwSim.Tests.Judges.RiscV;
 
-/// <summary>QEMU's RISC-V IOMMU translates through tables that hwsim built, and through ones that were damaged afterwards: pages and fault causes agree.</summary>
+/// <summary>
+/// QEMU's RISC-V IOMMU translates through tables that hwsim built, and through ones that were damaged afterwards: pages and fault causes agree.
+/// </summary>
 public sealed class RiscVJudgeTests(RiscVBench bench) : IClassFixture<RiscVBench>
 {
     private const string Judge = "QEMU RISC-V IOMMU (debug registers)";
@@ -61,7 +63,8 @@ public sealed class RiscVJudgeTests(RiscVBench bench) : IClassFixture<RiscVBench
                 for (var i = 0; i < count; i++)
                 {
                     var asked = cases[i];
-                    run.Compare(asked.Ours, bench.Answer(asked.Index), () => QemuDepartures.RiscV(asked.Result, bench.Answer(asked.Index).Cause), asked.ToString);
+                    run.Compare(asked.Ours, bench.Answer(asked.Index), () => QemuDepartures.RiscV(asked.Result, bench.Answer(asked.Index).Cause),
+                        asked.ToString);
                 }
             }
         }
@@ -69,7 +72,8 @@ public sealed class RiscVJudgeTests(RiscVBench bench) : IClassFixture<RiscVBench
         run.Finish();
     }
 
-    // One question; every third time an entry on the way is damaged first and mended afterwards. False when the damage leads to memory that is not mirrored.
+    // One question; every third time an entry on the way is damaged first and mended afterwards. False when the damage leads to memory that is not
+    // mirrored.
     private bool Ask<TFormat>(Random random, RiscVStage<TFormat> stage, uint processId, out Case asked)
         where TFormat : struct, IPageTableFormat
     {

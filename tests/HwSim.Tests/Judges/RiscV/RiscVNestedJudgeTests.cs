@@ -22,14 +22,16 @@ public sealed class RiscVNestedJudgeTests(RiscVBench bench) : IClassFixture<Risc
             using var lower = new RiscVStage<RiscV64>(bench.Memory, RiscV64.SvX4(second), run.Random, true);
             // First-stage tables are reached through the second stage, at an offset; their writes never happen (no AMO_HWAD), reads do.
             var arena = bench.Memory.Options;
-            if (lower.Table.Map(arena.ArenaBase + Offset, arena.ArenaBase, arena.ArenaSize, PageAttributes.User | PageAttributes.Read | PageAttributes.Write
+            if (lower.Table.Map(
+                arena.ArenaBase + Offset, arena.ArenaBase, arena.ArenaSize, PageAttributes.User | PageAttributes.Read | PageAttributes.Write
                 | PageAttributes.Accessed | PageAttributes.Dirty) != 0)
                 continue;
             var areas = lower.Mappings.Areas.Select(area => (area.Iova, area.Iova + area.Length - 1)).ToArray();
             using var upper = new RiscVStage<RiscV64>(bench.Memory, RiscV64.Sv(first, Math.Min(56, second + 2)), run.Random, false, areas);
             var relocation = new Relocation<RiscV64>(bench.Memory, upper.Table.Geometry, Offset);
             relocation.Apply(upper.Table.Root);
-            bench.SetDevice(0, ((ulong)Mode(second) << 60) | (lower.Table.Root >> 12) | 1UL << 44, 1 << 12, ((ulong)Mode(first) << 60) | ((upper.Table.Root + Offset) >> 12));
+            bench.SetDevice(0, ((ulong)Mode(second) << 60) | (lower.Table.Root >> 12) | 1UL << 44, 1 << 12, ((ulong)Mode(first) << 60)
+                | ((upper.Table.Root + Offset) >> 12));
             for (var batch = 0; batch < 16 && run.Cases < run.Goal; batch++)
                 Batch(run, upper.Mappings, lower, first);
             relocation.Undo(upper.Table.Root);
@@ -44,7 +46,8 @@ public sealed class RiscVNestedJudgeTests(RiscVBench bench) : IClassFixture<Risc
     {
         var damage = default(WalkStep);
         ulong damaged = 0;
-        if (run.Random.Next(2) == 0 && lower.Table.Walker.Explain(lower.Mappings.Probe(lower.Table.Geometry.InputBits), WalkAccess.None, out _) is { Count: > 0 } steps)
+        if (run.Random.Next(2) == 0
+            && lower.Table.Walker.Explain(lower.Mappings.Probe(lower.Table.Geometry.InputBits), WalkAccess.None, out _) is { Count: > 0 } steps)
         {
             damage = steps[run.Random.Next(steps.Count)];
             damaged = Mutation.Of(run.Random, damage.Entry, 64);
@@ -68,7 +71,8 @@ public sealed class RiscVNestedJudgeTests(RiscVBench bench) : IClassFixture<Risc
         {
             var theirs = bench.Answer(index);
             run.Compare(ours, theirs, () => QemuDepartures.RiscVNested(write, RiscV64.Sv(first).Contains(iova), ours, theirs, damaged),
-                () => $"{(write ? "read+write" : "read")} 0x{iova:x}, second-stage entry 0x{damaged:x} (was 0x{damage.Entry:x}) at level {damage.Level}");
+                () => $"{(write ? "read+write" : "read")} 0x{iova:x}, second-stage entry 0x{damaged:x} (was 0x{damage.Entry:x}) at level "
+                    + $"{damage.Level}");
         }
 
         if (damaged != 0)

@@ -4,7 +4,9 @@ using IommuFd.HwSim.Units;
 
 namespace HwSim.Tests.Judges.Smmu;
 
-/// <summary>QEMU's SMMUv3 and ours on the same bytes at the same physical addresses, programmed with the same writes; eight edu devices ask at the same time.</summary>
+/// <summary>
+/// QEMU's SMMUv3 and ours on the same bytes at the same physical addresses, programmed with the same writes; eight edu devices ask at the same time.
+/// </summary>
 public sealed class SmmuBench : IDisposable
 {
     internal const int Edus = 8;
@@ -20,7 +22,8 @@ public sealed class SmmuBench : IDisposable
     {
         Memory = GuestMirror.NewMemory(Ram, 44);
         _mirror = new GuestMirror(Qtest, Memory);
-        _unit = new SmmuV3Unit(Memory, new SmmuOptions { OutputBits = 44, HardwareAccessedDirty = false, Stall = false, SubstreamBits = 0, Ats = false });
+        _unit = new SmmuV3Unit(
+            Memory, new SmmuOptions { OutputBits = 44, HardwareAccessedDirty = false, Stall = false, SubstreamBits = 0, Ats = false });
         _streams = Memory.Allocate(14);
         Descriptor = Memory.Allocate();
         _commands = Memory.Allocate();
@@ -71,7 +74,8 @@ public sealed class SmmuBench : IDisposable
     public SmmuCase Ask(int number, ulong iova, bool write)
     {
         var edu = Devices[number];
-        var ok = _unit.Translate(new DmaRequest(edu.RequesterId, DmaRequest.NoPasid, iova, write ? DmaAccess.Write : DmaAccess.Read), out var translation);
+        var ok = _unit.Translate(
+            new DmaRequest(edu.RequesterId, DmaRequest.NoPasid, iova, write ? DmaAccess.Write : DmaAccess.Read), out var translation);
         var outcome = new SmmuOutcome(ok);
         if (!ok && _unit.ReadRegister(0x100a8, 4) != _ourEvents)
         {

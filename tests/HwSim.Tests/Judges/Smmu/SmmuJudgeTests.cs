@@ -65,7 +65,8 @@ public sealed class SmmuJudgeTests(SmmuBench bench) : IClassFixture<SmmuBench>
         relocation.Apply(upper.Root);
         Descriptor(first, upper.Root + Offset(second));
         Streams(1 | (7 << 1) | (bench.Descriptor + Offset(second)), second.StreamWord(7), lower.Root);
-        return new Tables([new Undo(() => relocation.Undo(upper.Root)), upper, lower], mappings, first.Bits, iova => lower.Walker.Explain(iova, WalkAccess.None, out _), $"{first} over {second}");
+        return new Tables([new Undo(() => relocation.Undo(upper.Root)), upper, lower], mappings, first.Bits,
+            iova => lower.Walker.Explain(iova, WalkAccess.None, out _), $"{first} over {second}");
     });
 
     [Theory]
@@ -97,7 +98,8 @@ public sealed class SmmuJudgeTests(SmmuBench bench) : IClassFixture<SmmuBench>
                 if (((before ^ damaged) & (inDescriptor ? 7UL << 32 : word == 2 ? (0xFUL << 48) | (3UL << 46) : 0)) != 0)
                     damaged = before;
                 // Pointers to other memory find what is there.
-                if ((!inDescriptor || i == 0) && !(word is 0 or 3 && ((before ^ damaged) & 0xF_FFFF_FFFF_FFC0) != 0 && !inDescriptor) && !(inDescriptor && word != 0))
+                if ((!inDescriptor || i == 0) && !(word is 0 or 3 && ((before ^ damaged) & 0xF_FFFF_FFFF_FFC0) != 0 && !inDescriptor)
+                    && !(inDescriptor && word != 0))
                 {
                     damage.Add((at, before, damaged));
                     bench.Change(at, damaged);
@@ -183,7 +185,8 @@ public sealed class SmmuJudgeTests(SmmuBench bench) : IClassFixture<SmmuBench>
         foreach (var c in cases)
         {
             run.Compare(c.Ours, c.Theirs, () => QemuDepartures.Smmu(config, c.Ours, c.Theirs, damaged),
-                () => $"{(c.Write ? "write" : "read")} 0x{c.Iova:x} (ours 0x{c.Output:x}), {tables.Name}" + (address == 0 ? "" : $", entry at 0x{address:x} 0x{damaged:x} (was 0x{before:x})"));
+                () => $"{(c.Write ? "write" : "read")} 0x{c.Iova:x} (ours 0x{c.Output:x}), {tables.Name}"
+                    + (address == 0 ? "" : $", entry at 0x{address:x} 0x{damaged:x} (was 0x{before:x})"));
         }
 
         if (address != 0)
@@ -226,7 +229,8 @@ public sealed class SmmuJudgeTests(SmmuBench bench) : IClassFixture<SmmuBench>
         public void Dispose() => action();
     }
 
-    private sealed record Tables(IDisposable[] Owned, RandomMappings Mappings, int Bits, Func<ulong, IReadOnlyList<WalkStep>> Explain, string Name) : IDisposable
+    private sealed record Tables(IDisposable[] Owned, RandomMappings Mappings, int Bits, Func<ulong, IReadOnlyList<WalkStep>> Explain, string Name)
+        : IDisposable
     {
         public void Dispose() => Array.ForEach(Owned, static table => table.Dispose());
     }

@@ -12,7 +12,9 @@ public readonly record struct SmmuOutcome(bool Reached, uint Event = 0, uint Fla
 {
     public const uint Read = 1 << 3, Stage2 = 1 << 7, Class = 3 << 8;
 
-    /// <summary>Reads a record. Configuration faults have no further fields; page offsets of intermediate addresses are left out, for QEMU fills them.</summary>
+    /// <summary>
+    /// Reads a record. Configuration faults have no further fields; page offsets of intermediate addresses are left out, for QEMU fills them.
+    /// </summary>
     public static SmmuOutcome Of(ulong w0, ulong w1, ulong w2, ulong w3)
     {
         var type = (uint)w0 & 0xFF;
@@ -21,7 +23,8 @@ public readonly record struct SmmuOutcome(bool Reached, uint Event = 0, uint Fla
             : new SmmuOutcome(false, type);
     }
 
-    public override string ToString() => Event != 0 ? $"event 0x{Event:x} flags 0x{Flags:x} 0x{Input:x} / 0x{Address:x}" : Reached ? "data" : "no data, no event";
+    public override string ToString() =>
+        Event != 0 ? $"event 0x{Event:x} flags 0x{Flags:x} 0x{Input:x} / 0x{Address:x}" : Reached ? "data" : "no data, no event";
 }
 
 /// <summary>One access of a batch.</summary>

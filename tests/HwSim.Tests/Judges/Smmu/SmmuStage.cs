@@ -20,11 +20,15 @@ internal readonly record struct SmmuStage(int GranuleLg2, int Bits, int StartLev
     private ulong Tg0 => GranuleLg2 switch { 12 => 0, 14 => 2, _ => 1 };
 
     /// <summary>Word 0 of a context descriptor with TTB0 only.</summary>
-    internal ulong DescriptorWord(uint asid) => (ulong)(uint)(64 - Bits) | (Tg0 << 6) | 1UL << 8 | 1UL << 10 | 3UL << 12 | 1UL << 30 | 1UL << 31 | 4UL << 32 | 1UL << 41 | 1UL << 45 | 1UL << 46
+    internal ulong DescriptorWord(uint asid) =>
+        (ulong)(uint)(64 - Bits) | (Tg0 << 6) | 1UL << 8 | 1UL << 10 | 3UL << 12 | 1UL << 30 | 1UL << 31 | 4UL << 32 | 1UL << 41 | 1UL << 45
+        | 1UL << 46
         | 1UL << 47 | ((ulong)asid << 48);
 
     /// <summary>Word 2 of a stream table entry.</summary>
-    internal ulong StreamWord(uint vmid) => vmid | ((ulong)(uint)(64 - Bits) << 32) | ((ulong)(uint)StartLevel << 38) | 1UL << 40 | 1UL << 42 | 3UL << 44 | (Tg0 << 46) | 4UL << 48 | 1UL << 51 | 1UL << 58;
+    internal ulong StreamWord(uint vmid) =>
+        vmid | ((ulong)(uint)(64 - Bits) << 32) | ((ulong)(uint)StartLevel << 38) | 1UL << 40 | 1UL << 42 | 3UL << 44 | (Tg0 << 46) | 4UL << 48
+        | 1UL << 51 | 1UL << 58;
 
     public override string ToString() => $"{1 << (GranuleLg2 - 10)}K {Bits} bits";
 }

@@ -21,7 +21,8 @@ public sealed class VtdBench : IDisposable
     private const ulong Mailbox = 0x7_1234_5000;
     private const ulong MailboxPhysical = 0x300_0000;
     private static readonly (ulong First, ulong Last)[] Ram = [(0x400_0000, 0x7FFF_FFFF), (0x1_0000_0000, 0x1_7FFF_FFFF)];
-    private static readonly PageAttributes[] SecondPermissions = [PageAttributes.Read, PageAttributes.Write, PageAttributes.Read | PageAttributes.Write];
+    private static readonly PageAttributes[] SecondPermissions =
+        [PageAttributes.Read, PageAttributes.Write, PageAttributes.Read | PageAttributes.Write];
     private static readonly PageAttributes[] FirstPermissions =
     [
         PageAttributes.Read | PageAttributes.User, PageAttributes.Read | PageAttributes.Write | PageAttributes.User,
@@ -39,7 +40,8 @@ public sealed class VtdBench : IDisposable
     public VtdBench(VtdMode mode)
     {
         _mode = mode;
-        _machine = JudgeMachine.Vtd(mode switch { VtdMode.Legacy => "", VtdMode.ScalableSecondStage => ",x-scalable-mode=on", _ => ",x-scalable-mode=on,x-flts=on" });
+        _machine = JudgeMachine.Vtd(
+            mode switch { VtdMode.Legacy => "", VtdMode.ScalableSecondStage => ",x-scalable-mode=on", _ => ",x-scalable-mode=on,x-flts=on" });
         _mirror = new GuestMirror(_machine.Qtest, _memory);
         // The options are what QEMU's capability registers say.
         _ours = new OurVtd(new VtdUnit(_memory, new VtdOptions
@@ -135,7 +137,8 @@ public sealed class VtdBench : IDisposable
         if (ours.Reached)
             _ours.Access(Devfn, Mailbox, !write, out _); // what the number is carried with
         var theirs = _theirs.Access(_machine.Edus[0], iova, write, ours.Reached, output, (Mailbox, MailboxPhysical));
-        run.Compare(ours, theirs, () => QemuDepartures.Vtd(_mode, ours, theirs), () => $"{(write ? "write" : "read")} 0x{iova:x} (ours 0x{output:x}), {describe()}");
+        run.Compare(ours, theirs, () => QemuDepartures.Vtd(_mode, ours, theirs),
+            () => $"{(write ? "write" : "read")} 0x{iova:x} (ours 0x{output:x}), {describe()}");
     }
 
     private static bool IsRam(ulong output) =>
@@ -160,7 +163,8 @@ public sealed class VtdBench : IDisposable
         if (differences.Count == 0)
             run.Compare(0, 0, () => null, () => "");
         foreach (var (address, ours, theirs) in differences)
-            run.Compare(ours, theirs, () => QemuDepartures.VtdEntry(ours, theirs), () => $"the word at 0x{address:x}, 0x{ours:x} and 0x{theirs:x}, after the accesses");
+            run.Compare(ours, theirs, () => QemuDepartures.VtdEntry(ours, theirs),
+                () => $"the word at 0x{address:x}, 0x{ours:x} and 0x{theirs:x}, after the accesses");
     }
 
     public void Dispose()

@@ -3,7 +3,9 @@ using Xunit;
 
 namespace HwSim.Tests.Judges.Vtd;
 
-/// <summary>QEMU's VT-d walks tables that hwsim built, and damaged ones: data, faults, fault reasons and accessed and dirty bits are those of our unit.</summary>
+/// <summary>
+/// QEMU's VT-d walks tables that hwsim built, and damaged ones: data, faults, fault reasons and accessed and dirty bits are those of our unit.
+/// </summary>
 public class VtdJudgeTests
 {
     [Fact]

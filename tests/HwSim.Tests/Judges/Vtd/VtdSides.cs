@@ -11,7 +11,8 @@ namespace HwSim.Tests.Judges.Vtd;
 /// <param name="SourceId">The record's requester.</param>
 public readonly record struct VtdOutcome(bool Reached, uint Reason, bool IsRead = false, ulong Page = 0, ushort SourceId = 0)
 {
-    public override string ToString() => Reason != 0 ? $"fault 0x{Reason:x} {(IsRead ? "read" : "write")} 0x{Page:x} from {SourceId:x4}" : Reached ? "data" : "no data, no fault";
+    public override string ToString() =>
+        Reason != 0 ? $"fault 0x{Reason:x} {(IsRead ? "read" : "write")} 0x{Page:x} from {SourceId:x4}" : Reached ? "data" : "no data, no fault";
 }
 
 /// <summary>The registers of a VT-d unit, QEMU's or ours: the program that drives them is the same.</summary>
@@ -71,7 +72,8 @@ public sealed class OurVtd(VtdUnit unit, ulong queue) : VtdSide
     /// <summary>Translates one access; <paramref name="output"/> is where it goes.</summary>
     public VtdOutcome Access(ushort requesterId, ulong iova, bool write, out ulong output)
     {
-        var done = unit.Translate(new DmaRequest(requesterId, DmaRequest.NoPasid, iova, write ? DmaAccess.Write : DmaAccess.Read), out var translation);
+        var done = unit.Translate(
+            new DmaRequest(requesterId, DmaRequest.NoPasid, iova, write ? DmaAccess.Write : DmaAccess.Read), out var translation);
         output = translation.Output;
         if (done)
             return new VtdOutcome(true, 0);

@@ -41,7 +41,8 @@ public sealed class IoasTests
         Assert.Equal(16UL, machine.Process.User.LockedPages.Pages);
         Assert.Equal(16 * Page, (ulong)machine.Ops.Domains[0].Maps.Values.Sum(m => (long)m.Size));
 
-        var copy = new iommu_ioas_copy { src_ioas_id = ioas, dst_ioas_id = ioas, src_iova = 0x100000, dst_iova = 0x200000, length = 8 * Page, flags = 7 };
+        var copy = new iommu_ioas_copy { src_ioas_id = ioas, dst_ioas_id = ioas, src_iova = 0x100000, dst_iova = 0x200000, length = 8 * Page,
+            flags = 7 };
         Assert.Equal(0, machine.Ioctl(IommuFd.Native.Uapi.Iommufd.IOMMU_IOAS_COPY, ref copy));
         Assert.Equal(16UL, machine.Process.User.LockedPages.Pages);
         Assert.Equal(0, machine.Unmap(ioas, 0x100000, 16 * Page, out var unmapped));

@@ -28,7 +28,9 @@ public sealed class LoadTests(ITestOutputHelper output)
         ulong[] tables = [.. hosts.Select(static host => host.Memory.AllocatedBytes)];
         long rounds = Load(hosts, Time * 3 / 4);
         long growth = GC.GetTotalMemory(forceFullCollection: true) - managed;
-        output.WriteLine($"{rounds} rounds of 16 threads, managed memory grew by {growth} bytes, table memory {string.Join(" and ", hosts.Select(static h => h.Memory.AllocatedBytes))} bytes");
+        output.WriteLine(
+            $"{rounds} rounds of 16 threads, managed memory grew by {growth} bytes, table memory "
+            + $"{string.Join(" and ", hosts.Select(static h => h.Memory.AllocatedBytes))} bytes");
         Assert.Equal(idle, hosts.Select(static host => host.DescribeHoldings()));
         Assert.Equal(tables, hosts.Select(static host => host.Memory.AllocatedBytes));
         Assert.True(growth < 4 << 20, $"managed memory grew by {growth} bytes in {rounds} rounds");

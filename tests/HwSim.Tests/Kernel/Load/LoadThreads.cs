@@ -173,7 +173,8 @@ internal sealed unsafe class LoadThreads
             Ok(_c.HwptAlloc(_iommufd, id, _first, 0, out uint hwpt));
             Ok(_c.Attach(device, hwpt));
             Assert.Equal(-EBUSY, _c.Destroy(_iommufd, hwpt));
-            var asked = new iommu_ioas_iova_ranges { size = (uint)sizeof(iommu_ioas_iova_ranges), ioas_id = _first, num_iovas = 8, allowed_iovas = (ulong)ranges };
+            var asked = new iommu_ioas_iova_ranges { size = (uint)sizeof(iommu_ioas_iova_ranges), ioas_id = _first, num_iovas = 8,
+                allowed_iovas = (ulong)ranges };
             Ok(_c.Ioctl(_iommufd, Uapi.IOMMU_IOAS_IOVA_RANGES, ref asked));
             Assert.Equal(0UL, ranges[0].start);
             var info = new iommu_hw_info { size = (uint)sizeof(iommu_hw_info), dev_id = id };
@@ -248,7 +249,8 @@ internal sealed unsafe class LoadThreads
         Ok(_c.Kernel.Munmap(memory, (nuint)(16 * Page)));
     }
 
-    // Registers, interrupts and attributes of a device that another thread uses for DMA: its own file, so nothing of it is granted before it is bound.
+    // Registers, interrupts and attributes of a device that another thread uses for DMA: its own file, so nothing of it is granted before it is
+    // bound.
     private void DeviceCalls()
     {
         while (Goes)

@@ -77,7 +77,8 @@ internal sealed unsafe class SeamCalls(SimulatedHost host)
     /// <summary>flags: 1 fixed IOVA, 2 writeable, 4 readable.</summary>
     public int Map(int iommufd, uint ioas, nint va, ulong length, ref ulong iova, uint flags = 7)
     {
-        var cmd = new iommu_ioas_map { size = (uint)sizeof(iommu_ioas_map), ioas_id = ioas, user_va = (ulong)va, length = length, iova = iova, flags = flags };
+        var cmd = new iommu_ioas_map { size = (uint)sizeof(iommu_ioas_map), ioas_id = ioas, user_va = (ulong)va, length = length, iova = iova,
+            flags = flags };
         int result = Ioctl(iommufd, Uapi.IOMMU_IOAS_MAP, ref cmd);
         iova = cmd.iova;
         return result;
@@ -95,7 +96,8 @@ internal sealed unsafe class SeamCalls(SimulatedHost host)
     {
         var cmd = new iommu_ioas_copy
         {
-            size = (uint)sizeof(iommu_ioas_copy), flags = flags, dst_ioas_id = to, src_ioas_id = from, length = length, dst_iova = iova, src_iova = source,
+            size = (uint)sizeof(iommu_ioas_copy), flags = flags, dst_ioas_id = to, src_ioas_id = from, length = length, dst_iova = iova,
+            src_iova = source,
         };
         int result = Ioctl(iommufd, Uapi.IOMMU_IOAS_COPY, ref cmd);
         iova = cmd.dst_iova;

@@ -11,7 +11,8 @@ public sealed class AllocationTests
     public void Map_and_unmap_of_a_root_and_of_a_shadow_allocate_nothing()
     {
         using var machine = new RfcMachine();
-        int iommu = machine.OpenIommu(), device = machine.OpenBound(RfcMachine.Edu, iommu, 1), gpa = machine.Alloc(iommu), giova = machine.Alloc(iommu, gpa);
+        int iommu = machine.OpenIommu(), device = machine.OpenBound(RfcMachine.Edu, iommu, 1), gpa = machine.Alloc(iommu),
+            giova = machine.Alloc(iommu, gpa);
         ulong memory = machine.Memory(16 * Page);
         Assert.Equal(0, machine.Attach(device, iommu, giova));
         Assert.Equal(0, machine.Map(iommu, giova, 0x10_0000, 0, 16 * Page));

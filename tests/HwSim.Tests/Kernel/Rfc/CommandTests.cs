@@ -17,7 +17,8 @@ public sealed unsafe class CommandTests : RfcTest
     [InlineData(0, 0)]
     [InlineData(1000, 0)]
     [Trait("rfc", "CHECK_EXTENSION")]
-    public void Check_extension_answers_1_or_0(uint extension, int answer) => Assert.Equal(answer, _machine.Kernel.Ioctl(_iommu, IOMMU_CHECK_EXTENSION, (nint)extension));
+    public void Check_extension_answers_1_or_0(uint extension, int answer) =>
+        Assert.Equal(answer, _machine.Kernel.Ioctl(_iommu, IOMMU_CHECK_EXTENSION, (nint)extension));
 
     [Fact]
     [Trait("rfc", "GET_INFO")]
@@ -61,7 +62,8 @@ public sealed unsafe class CommandTests : RfcTest
     [Trait("rfc", "ALLOC")]
     public void Alloc_with_the_struct_of_September_2021_demands_enforced_snoop()
     {
-        iommu_ioasid_alloc alloc = new() { argsz = (uint)sizeof(iommu_ioasid_alloc), flags = IOMMU_IOASID_ENFORCE_SNOOP, type = IOMMU_IOASID_TYPE_KERNEL_TYPE1V2, addr_width = 48 };
+        iommu_ioasid_alloc alloc = new() { argsz = (uint)sizeof(iommu_ioasid_alloc), flags = IOMMU_IOASID_ENFORCE_SNOOP,
+            type = IOMMU_IOASID_TYPE_KERNEL_TYPE1V2, addr_width = 48 };
         Assert.Equal(0, _machine.Ioctl(_iommu, IOMMU_IOASID_ALLOC, ref alloc));
         alloc.flags = 0;
         Assert.Equal(-Errno.EINVAL, _machine.Ioctl(_iommu, IOMMU_IOASID_ALLOC, ref alloc));

@@ -189,7 +189,9 @@ public sealed unsafe class ConceptTests : RfcTest
     [Trait("rfc", "1.8-account-once")]
     public void Beyond_the_limit_of_locked_memory_attach_and_map_are_ENOMEM_and_children_cost_nothing()
     {
-        using var machine = new RfcMachine(IommuFd.HwSim.Topology.Parse("""{ "name": "small", "extends": "rfc", "process": { "privileged": false, "uid": 0, "memlock": 65536 } }"""));
+        using var machine = new RfcMachine(IommuFd.HwSim.Topology.Parse("""
+            { "name": "small", "extends": "rfc", "process": { "privileged": false, "uid": 0, "memlock": 65536 } }
+            """));
         int iommu = machine.OpenIommu(), device = machine.OpenBound(RfcMachine.Edu, iommu, 1);
         int gpa = machine.Alloc(iommu), giova = machine.Alloc(iommu, gpa);
         ulong memory = machine.Memory(17 * Page);
@@ -206,8 +208,11 @@ public sealed unsafe class ConceptTests : RfcTest
     [Trait("rfc", "1.1-shadow-follows")]
     public void A_map_of_the_parent_that_a_shadow_cannot_follow_is_undone()
     {
-        using var machine = new RfcMachine(IommuFd.HwSim.Topology.Parse("""{ "name": "small", "extends": "rfc", "process": { "privileged": false, "uid": 0, "memlock": 16384 } }"""));
-        int iommu = machine.OpenIommu(), device = machine.OpenBound(RfcMachine.Edu, iommu, 1), gpa = machine.Alloc(iommu), giova = machine.Alloc(iommu, gpa);
+        using var machine = new RfcMachine(IommuFd.HwSim.Topology.Parse("""
+            { "name": "small", "extends": "rfc", "process": { "privileged": false, "uid": 0, "memlock": 16384 } }
+            """));
+        int iommu = machine.OpenIommu(), device = machine.OpenBound(RfcMachine.Edu, iommu, 1), gpa = machine.Alloc(iommu),
+            giova = machine.Alloc(iommu, gpa);
         ulong memory = machine.Memory(8 * Page, 1);
         Assert.Equal(0, machine.Map(iommu, giova, 0x10_0000, 0, 16 * Page));
         Assert.Equal(0, machine.Attach(device, iommu, giova));

@@ -41,9 +41,11 @@ public sealed unsafe class DelegatedTests : IDisposable
         Assert.Equal((PASID_DELEGATED, 20u), _machine.PasidCapability(_device));
         var capabilities = _machine.Capabilities(_iommu, 4);
         byte[] formats = capabilities.Find(static c => c.Id == IOMMU_DEVICE_INFO_CAP_USER_PASID_TABLE).Payload;
-        Assert.Equal((1, (int)iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_SMMUV3, 84), (BitConverter.ToInt32(formats), BitConverter.ToInt32(formats, 8), BitConverter.ToInt32(formats, 12)));
+        Assert.Equal((1, (int)iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_SMMUV3, 84),
+            (BitConverter.ToInt32(formats), BitConverter.ToInt32(formats, 8), BitConverter.ToInt32(formats, 12)));
         formats = capabilities.Find(static c => c.Id == IOMMU_DEVICE_INFO_CAP_USER_PGTABLE).Payload;
-        Assert.Equal((1, (int)iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_LPAE_S1, 48), (BitConverter.ToInt32(formats), BitConverter.ToInt32(formats, 8), BitConverter.ToInt32(formats, 12)));
+        Assert.Equal((1, (int)iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_LPAE_S1, 48),
+            (BitConverter.ToInt32(formats), BitConverter.ToInt32(formats, 8), BitConverter.ToInt32(formats, 12)));
         Assert.Null(_machine.PasidCapability(_machine.OpenBound(RfcMachine.Edu, _iommu, 1)));
     }
 
@@ -139,7 +141,8 @@ public sealed unsafe class DelegatedTests : IDisposable
         Assert.Null(_machine.DmaRead(RfcMachine.Edu, 0x2000));
     }
 
-    private int Table(iommu_ioasid_format format = iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_SMMUV3, uint flags = 0) => _machine.Alloc(_iommu, new iommu_ioasid_alloc_attr
+    private int Table(iommu_ioasid_format format = iommu_ioasid_format.IOMMU_IOASID_FORMAT_ARM_SMMUV3, uint flags = 0) =>
+        _machine.Alloc(_iommu, new iommu_ioasid_alloc_attr
     {
         flags = flags,
         type = IOMMU_IOASID_TYPE_USER,
@@ -170,7 +173,8 @@ public sealed unsafe class DelegatedTests : IDisposable
     // A context descriptor (48 bits, 4 KiB granules) and the four levels of its table, whose last maps 0x7000.
     private void Space(ulong pasid, ulong table, ulong page)
     {
-        Guest(0x10000 + (pasid * 64)) = 16UL | (1 << 8) | (1 << 10) | (3 << 12) | (1UL << 30) | (1UL << 31) | (5UL << 32) | (1UL << 41) | (7UL << 45) | (pasid << 48);
+        Guest(0x10000 + (pasid * 64)) = 16UL | (1 << 8) | (1 << 10) | (3 << 12) | (1UL << 30) | (1UL << 31) | (5UL << 32) | (1UL << 41) | (7UL << 45)
+            | (pasid << 48);
         Guest(0x10000 + (pasid * 64) + 8) = table;
         for (ulong level = 0; level < 3; level++)
         {

@@ -134,7 +134,8 @@ public sealed unsafe class DirtyTests : IDisposable
     }
 
     private long UnmapWithBitmap(
-        out ulong bits, uint flags = Vfio.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, ulong pages = 64, ulong pageSize = Page, ulong bitmapBytes = 8, uint cut = 0, int? ioasid = null)
+        out ulong bits, uint flags = Vfio.VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP, ulong pages = 64, ulong pageSize = Page, ulong bitmapBytes = 8,
+        uint cut = 0, int? ioasid = null)
     {
         ulong word = 0;
         byte* bytes = stackalloc byte[128];
@@ -143,7 +144,8 @@ public sealed unsafe class DirtyTests : IDisposable
         *unmap = new iommu_ioasid_dma_unmap
         {
             op = new iommu_ioasid_dma_op { argsz = (uint)whole - cut, ioasid = ioasid ?? _gpa },
-            unmap = new vfio_iommu_type1_dma_unmap { argsz = (uint)(sizeof(vfio_iommu_type1_dma_unmap) + sizeof(vfio_bitmap)), flags = flags, iova = 0x10_0000, size = pages * Page },
+            unmap = new vfio_iommu_type1_dma_unmap { argsz = (uint)(sizeof(vfio_iommu_type1_dma_unmap) + sizeof(vfio_bitmap)), flags = flags,
+                iova = 0x10_0000, size = pages * Page },
         };
         *(vfio_bitmap*)(bytes + sizeof(iommu_ioasid_dma_unmap)) = new vfio_bitmap { pgsize = pageSize, size = bitmapBytes, data = (ulong)&word };
         int error = _machine.Kernel.Ioctl(_iommu, IOMMU_UNMAP_DMA, (nint)bytes);

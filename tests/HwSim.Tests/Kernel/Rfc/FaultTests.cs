@@ -116,7 +116,8 @@ public sealed unsafe class FaultTests : IDisposable
         _channel.Start(PasidCommand.Read, Address, 42, RfcChannel.Pri);
         byte* ring = Map(region);
         var head = (iommu_ioasid_fault_ring*)ring;
-        Assert.Equal((1UL, 0UL, 2u, (uint)sizeof(iommu_ioasid_fault), 4096u), (head->head, head->tail, head->nr_records, head->record_size, head->offset));
+        Assert.Equal(
+            (1UL, 0UL, 2u, (uint)sizeof(iommu_ioasid_fault), 4096u), (head->head, head->tail, head->nr_records, head->record_size, head->offset));
         var records = (iommu_ioasid_fault*)(ring + head->offset);
         Assert.Equal((_gva, 0xc0ffeeUL, Address, 42u), (records[0].ioasid, records[0].cookie, records[0].addr, records[0].vpasid));
         _table.Map(Address, 0x5000);
@@ -210,7 +211,8 @@ public sealed unsafe class FaultTests : IDisposable
     [Trait("rfc", "4.6")]
     public void A_root_that_takes_faults_is_mapped_page_by_page_as_devices_ask()
     {
-        int device = _machine.OpenBound(RfcMachine.Enqcmd, _iommu, 3), root = _machine.Alloc(_iommu, flags: IOMMU_IOASID_SNOOP_AUTO | IOMMU_IOASID_FAULT);
+        int device = _machine.OpenBound(RfcMachine.Enqcmd, _iommu, 3),
+            root = _machine.Alloc(_iommu, flags: IOMMU_IOASID_SNOOP_AUTO | IOMMU_IOASID_FAULT);
         Assert.Equal(0, _machine.Attach(device, _iommu, root));
         Assert.Equal(0, TryRegion(root, 16, out int region));
         var channel = new RfcChannel(_machine, device);
@@ -236,7 +238,8 @@ public sealed unsafe class FaultTests : IDisposable
         uint[] before = Counts();
         Assert.Equal(0, _machine.Invalidate(_iommu, gva, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, Address, 1));
         Assert.Equal(before, Counts());
-        Assert.Equal(0, _machine.Invalidate(_iommu, gva, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_DEV_IOTLB, Address, 1, cookie: 0xbee));
+        Assert.Equal(0, _machine.Invalidate(_iommu, gva, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_DEV_IOTLB, Address, 1,
+            cookie: 0xbee));
         Assert.Equal([before[0], before[1] + 1], Counts());
         Assert.Equal(0, _machine.Invalidate(_iommu, gva, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_DEV_IOTLB, Address, 1));
         Assert.Equal([before[0] + 1, before[1] + 2], Counts());
@@ -257,7 +260,8 @@ public sealed unsafe class FaultTests : IDisposable
 
     private int TryRegion(int ioasid, uint records, out int descriptor)
     {
-        iommu_ioasid_fault_region region = new() { argsz = (uint)sizeof(iommu_ioasid_fault_region), ioasid = ioasid, eventfd = _eventfd, nr_records = records };
+        iommu_ioasid_fault_region region =
+            new() { argsz = (uint)sizeof(iommu_ioasid_fault_region), ioasid = ioasid, eventfd = _eventfd, nr_records = records };
         int error = _machine.Ioctl(_iommu, IOMMU_IOASID_FAULT_REGION, ref region);
         Assert.True(error < 0 || region.record_size == sizeof(iommu_ioasid_fault));
         descriptor = region.out_fd;

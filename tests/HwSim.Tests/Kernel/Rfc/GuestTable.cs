@@ -1,6 +1,8 @@
 namespace HwSim.Tests.Kernel.Rfc;
 
-/// <summary>A guest's four-level x86-64 page table, in memory that a root maps from guest address 0 on: the tables at its end, what they map before them.</summary>
+/// <summary>
+/// A guest's four-level x86-64 page table, in memory that a root maps from guest address 0 on: the tables at its end, what they map before them.
+/// </summary>
 internal sealed unsafe class GuestTable
 {
     private const ulong Page = RfcMachine.Page, Flags = 0x67; // present, writable, user, accessed, dirty

@@ -43,7 +43,8 @@ public sealed unsafe class HardwareNestingTests : IDisposable
         // What the unit has cached stays until the user says that the table changed.
         _table.Map(0x20_0000_2000, 0x4000);
         Assert.Equal(0x33UL, _machine.DmaRead(RfcMachine.Edu, 0x20_0000_2000));
-        Assert.Equal(0, _machine.Invalidate(_iommu, giova, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x20_0000_2000, 1));
+        Assert.Equal(
+            0, _machine.Invalidate(_iommu, giova, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x20_0000_2000, 1));
         Assert.Equal(0x44UL, _machine.DmaRead(RfcMachine.Edu, 0x20_0000_2000));
 
         Assert.Equal(0, _machine.Detach(device, _iommu, giova));
@@ -117,9 +118,11 @@ public sealed unsafe class HardwareNestingTests : IDisposable
     {
         _machine.OpenBound(RfcMachine.Edu, _iommu, 1);
         var capabilities = _machine.Capabilities(_iommu, 1);
-        Assert.Equal(IOMMU_DEVICE_INFO_NESTING_HW | IOMMU_DEVICE_INFO_NESTING_SW, BitConverter.ToUInt32(capabilities.Find(static c => c.Id == IOMMU_DEVICE_INFO_CAP_NESTING).Payload));
+        Assert.Equal(IOMMU_DEVICE_INFO_NESTING_HW | IOMMU_DEVICE_INFO_NESTING_SW, BitConverter.ToUInt32(
+            capabilities.Find(static c => c.Id == IOMMU_DEVICE_INFO_CAP_NESTING).Payload));
         byte[] formats = capabilities.Find(static c => c.Id == IOMMU_DEVICE_INFO_CAP_USER_PGTABLE).Payload;
-        Assert.Equal((1, (int)iommu_ioasid_format.IOMMU_IOASID_FORMAT_VTD_S1, 48), (BitConverter.ToInt32(formats), BitConverter.ToInt32(formats, 8), BitConverter.ToInt32(formats, 12)));
+        Assert.Equal((1, (int)iommu_ioasid_format.IOMMU_IOASID_FORMAT_VTD_S1, 48),
+            (BitConverter.ToInt32(formats), BitConverter.ToInt32(formats, 8), BitConverter.ToInt32(formats, 12)));
         Assert.DoesNotContain(capabilities, static c => c.Id == IOMMU_DEVICE_INFO_CAP_USER_PASID_TABLE);
         Assert.Contains(capabilities, static c => c.Id == IOMMU_DEVICE_INFO_CAP_DIRTY);
     }
@@ -148,12 +151,14 @@ public sealed unsafe class HardwareNestingTests : IDisposable
             for (uint cache = 1; cache < 8; cache++)
             {
                 int expected = (cache & ~caches) == 0 ? 0 : -Errno.EINVAL;
-                Assert.Equal((granularity, cache, expected), (granularity, cache, _machine.Invalidate(_iommu, giova, granularity, cache, 0x1000, granularity == 0 ? 0ul : 1)));
+                Assert.Equal((granularity, cache, expected), (granularity, cache, _machine.Invalidate(
+                    _iommu, giova, granularity, cache, 0x1000, granularity == 0 ? 0ul : 1)));
             }
         }
 
         Assert.Equal(-Errno.EINVAL, _machine.Invalidate(_iommu, giova, iommu_inv_granularity.IOMMU_INV_GRANU_DOMAIN, 0));
-        Assert.Equal(-Errno.EINVAL, _machine.Invalidate(_iommu, giova, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x1000, 0));
+        Assert.Equal(
+            -Errno.EINVAL, _machine.Invalidate(_iommu, giova, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x1000, 0));
         Assert.Equal(-Errno.EINVAL, _machine.Invalidate(_iommu, _gpa, iommu_inv_granularity.IOMMU_INV_GRANU_DOMAIN, IOMMU_CACHE_INV_TYPE_IOTLB));
     }
 

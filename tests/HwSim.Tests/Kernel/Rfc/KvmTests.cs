@@ -142,7 +142,8 @@ public sealed unsafe class KvmTests : IDisposable
     public void The_users_PASID_algorithm_shows_the_guest_devices_of_one_class()
     {
         var devices = new List<(int Device, uint Flags)>();
-        foreach (int device in new[] { _machine.OpenBoundMdev("enqcmd", _iommu, 1), _machine.OpenBound(RfcMachine.Enqcmd, _iommu, 2), _machine.OpenBoundMdev("enqcmd", _iommu, 3, "siov1") })
+        foreach (int device in new[] { _machine.OpenBoundMdev("enqcmd", _iommu, 1), _machine.OpenBound(RfcMachine.Enqcmd, _iommu, 2),
+            _machine.OpenBoundMdev("enqcmd", _iommu, 3, "siov1") })
         {
             // 1: not delegated, so that each space is registered. 2: with PASID_CPU all must have the same PASID_CPU_VIRT.
             (uint flags, uint _) = _machine.PasidCapability(device)!.Value;

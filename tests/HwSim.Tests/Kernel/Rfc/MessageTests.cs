@@ -5,7 +5,9 @@ using Xunit;
 
 namespace HwSim.Tests.Kernel.Rfc;
 
-/// <summary>Interrupt messages where they are translated: the kernel keeps the doorbell's page in every table of a root whose device uses it.</summary>
+/// <summary>
+/// Interrupt messages where they are translated: the kernel keeps the doorbell's page in every table of a root whose device uses it.
+/// </summary>
 public sealed unsafe class MessageTests : IDisposable
 {
     private const ulong Window = 0x800_0000, Doorbell = GicIts.Translater & ~0xfffUL;
@@ -16,7 +18,8 @@ public sealed unsafe class MessageTests : IDisposable
     [Fact]
     public void A_message_reaches_its_doorbell_from_the_root_that_the_device_is_on()
     {
-        int iommu = _machine.OpenIommu(), device = _machine.OpenBound(RfcMachine.Edu, iommu, 1), eventfd = RfcMachine.Succeeds(_machine.Kernel.EventFd(0, Libc.EFD_NONBLOCK));
+        int iommu = _machine.OpenIommu(), device = _machine.OpenBound(RfcMachine.Edu, iommu, 1),
+            eventfd = RfcMachine.Succeeds(_machine.Kernel.EventFd(0, Libc.EFD_NONBLOCK));
         Assert.Equal(-Errno.ENOSPC, EnableMsi(device, eventfd));
         int first = _machine.Alloc(iommu), second = _machine.Alloc(iommu);
         Assert.Equal(0, _machine.Attach(device, iommu, first));

@@ -67,7 +67,8 @@ public sealed class NoSnoopTests
     public void KVM_asks_by_file_and_the_answer_follows_the_attachments()
     {
         using var machine = new RfcMachine();
-        int iommu = machine.OpenIommu(), other = machine.OpenIommu(), device = machine.OpenBound(Can, iommu, 1), ioasid = machine.Alloc(iommu, flags: 0);
+        int iommu = machine.OpenIommu(), other = machine.OpenIommu(), device = machine.OpenBound(Can, iommu, 1),
+            ioasid = machine.Alloc(iommu, flags: 0);
         Assert.False(machine.Host.HasNoncoherentDma(iommu));
         Assert.Equal(0, machine.Attach(device, iommu, ioasid));
         Assert.True(machine.Host.HasNoncoherentDma(iommu));

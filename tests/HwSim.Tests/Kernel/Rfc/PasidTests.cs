@@ -106,7 +106,8 @@ public sealed unsafe class PasidTests : RfcTest
         Assert.Equal(0x55UL, _machine.DmaRead(RfcMachine.Accelerator, 0x5000));
         Assert.Null(_machine.DmaRead(RfcMachine.Accelerator, 0x7f00_0000_1000, 43));
         table.Map(0x7f00_0000_1000, null);
-        Assert.Equal(0, _machine.Invalidate(_iommu, gva, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x7f00_0000_1000, 1));
+        Assert.Equal(
+            0, _machine.Invalidate(_iommu, gva, iommu_inv_granularity.IOMMU_INV_GRANU_ADDR, IOMMU_CACHE_INV_TYPE_IOTLB, 0x7f00_0000_1000, 1));
         Assert.Null(_machine.DmaRead(RfcMachine.Accelerator, 0x7f00_0000_1000, 42));
     }
 }

@@ -6,24 +6,29 @@ using static IommuFd.Native.Uapi.Rfc;
 
 namespace HwSim.Tests.Kernel.Rfc;
 
-/// <summary>Random commands with arguments that are often nearly right, and with bytes that are not: every one is answered, and in the end nothing is left.</summary>
+/// <summary>
+/// Random commands with arguments that are often nearly right, and with bytes that are not: every one is answered, and in the end nothing is left.
+/// </summary>
 public sealed unsafe class RandomCommandTests
 {
     private const ulong Page = RfcMachine.Page;
     private static readonly int[] s_errnos =
     [
-        Errno.EINVAL, Errno.EBUSY, Errno.EEXIST, Errno.EFAULT, Errno.ENOTTY, Errno.EOVERFLOW, Errno.ENODEV, Errno.ENOMEM, Errno.EOPNOTSUPP, Errno.EPERM, Errno.ENOSPC, Errno.EADDRINUSE, Errno.EBADF, Errno.E2BIG,
+        Errno.EINVAL, Errno.EBUSY, Errno.EEXIST, Errno.EFAULT, Errno.ENOTTY, Errno.EOVERFLOW, Errno.ENODEV, Errno.ENOMEM, Errno.EOPNOTSUPP,
+        Errno.EPERM, Errno.ENOSPC, Errno.EADDRINUSE, Errno.EBADF, Errno.E2BIG,
     ];
 
     private static readonly uint[] s_iommu =
     [
-        IOMMU_CHECK_EXTENSION, IOMMU_DEVICE_GET_INFO, IOMMU_IOASID_ALLOC, IOMMU_IOASID_FREE, IOMMU_MAP_DMA, IOMMU_UNMAP_DMA, IOMMU_INVALIDATE_CACHE, IOMMU_IOASID_FAULT_REGION,
+        IOMMU_CHECK_EXTENSION, IOMMU_DEVICE_GET_INFO, IOMMU_IOASID_ALLOC, IOMMU_IOASID_FREE, IOMMU_MAP_DMA, IOMMU_UNMAP_DMA, IOMMU_INVALIDATE_CACHE,
+        IOMMU_IOASID_FAULT_REGION,
         IOMMU_IOASID_FAULT_COMPLETE, IOMMU_IOASID_DIRTY,
     ];
 
     private static readonly uint[] s_device =
     [
-        VFIO_BIND_IOMMU_FD, VFIO_ATTACH_IOASID, VFIO_DETACH_IOASID, VFIO_DEVICE_BIND_IOMMUFD, VFIO_DEVICE_ATTACH_IOASID, VFIO_DEVICE_DETACH_IOASID, Vfio.VFIO_DEVICE_GET_INFO,
+        VFIO_BIND_IOMMU_FD, VFIO_ATTACH_IOASID, VFIO_DETACH_IOASID, VFIO_DEVICE_BIND_IOMMUFD, VFIO_DEVICE_ATTACH_IOASID, VFIO_DEVICE_DETACH_IOASID,
+        Vfio.VFIO_DEVICE_GET_INFO,
         Vfio.VFIO_DEVICE_GET_REGION_INFO, Vfio.VFIO_DEVICE_RESET,
     ];
 
@@ -43,7 +48,8 @@ public sealed unsafe class RandomCommandTests
         string[] all = [RfcMachine.Edu, RfcMachine.PairA, RfcMachine.PairB, RfcMachine.Accelerator, RfcMachine.Enqcmd];
         string[] functions = [.. all.Where(f => machine.Host.IommuDevice(f)!.Group is not null)];
         int[] iommus = [machine.OpenIommu(), machine.OpenIommu()];
-        var devices = functions.Select(machine.OpenDevice).Concat(new[] { "sw", "default", "pasid", "enqcmd" }.Select(t => machine.OpenMdev(machine.CreateMdev(t)))).ToList();
+        var devices = functions.Select(machine.OpenDevice)
+            .Concat(new[] { "sw", "default", "pasid", "enqcmd" }.Select(t => machine.OpenMdev(machine.CreateMdev(t)))).ToList();
         int kvm = machine.Kernel.Open("/dev/kvm", Libc.O_RDWR, 0), vm = machine.Kernel.Ioctl(kvm, 0xae01, 0);
         ulong memory = machine.Memory(64 * Page);
         var regions = new List<int>();

@@ -12,7 +12,8 @@ namespace HwSim.Tests.Kernel.Rfc;
 internal sealed unsafe class RfcMachine : IDisposable
 {
     public const ulong Page = 4096;
-    public const string Edu = "0000:00:04.0", PairA = "0000:02:01.0", PairB = "0000:02:02.0", Accelerator = "0000:00:08.0", Framebuffer = "0000:00:09.0", Enqcmd = "0000:00:0a.0", Parent = "0000:00:0b.0", SecondParent = "0000:00:0c.0", Nic = "0000:01:00.0";
+    public const string Edu = "0000:00:04.0", PairA = "0000:02:01.0", PairB = "0000:02:02.0", Accelerator = "0000:00:08.0",
+        Framebuffer = "0000:00:09.0", Enqcmd = "0000:00:0a.0", Parent = "0000:00:0b.0", SecondParent = "0000:00:0c.0", Nic = "0000:01:00.0";
 
     public RfcMachine(string topology = "rfc")
         : this(Topology.ByName(topology))
@@ -182,7 +183,8 @@ internal sealed unsafe class RfcMachine : IDisposable
     public IReadOnlyList<(ulong First, ulong Last)> PermittedRanges(int iommu, ulong cookie)
     {
         byte[] payload = Capabilities(iommu, cookie).Find(static c => c.Id == IOMMU_DEVICE_INFO_CAP_IOVA_RANGE).Payload;
-        return [.. Enumerable.Range(0, BitConverter.ToInt32(payload)).Select(i => (BitConverter.ToUInt64(payload, 8 + (16 * i)), BitConverter.ToUInt64(payload, 16 + (16 * i))))];
+        return [.. Enumerable.Range(0, BitConverter.ToInt32(payload))
+            .Select(i => (BitConverter.ToUInt64(payload, 8 + (16 * i)), BitConverter.ToUInt64(payload, 16 + (16 * i))))];
     }
 
     /// <summary>The machine with a unit that cannot enforce snooping.</summary>
@@ -194,7 +196,8 @@ internal sealed unsafe class RfcMachine : IDisposable
         iommu_ioasid_dma_map map = new()
         {
             op = new iommu_ioasid_dma_op { argsz = (uint)sizeof(iommu_ioasid_dma_map), ioasid = ioasid },
-            map = new vfio_iommu_type1_dma_map { argsz = (uint)sizeof(vfio_iommu_type1_dma_map), flags = flags, vaddr = address, iova = iova, size = size },
+            map = new vfio_iommu_type1_dma_map { argsz = (uint)sizeof(vfio_iommu_type1_dma_map), flags = flags, vaddr = address, iova = iova,
+                size = size },
         };
         return Ioctl(iommu, IOMMU_MAP_DMA, ref map);
     }
@@ -212,7 +215,9 @@ internal sealed unsafe class RfcMachine : IDisposable
     }
 
     /// <summary>A child whose VT-d first-stage table the user manages.</summary>
-    public int AllocUserTable(int iommu, int parent, ulong table, uint flags = 0, iommu_ioasid_format format = iommu_ioasid_format.IOMMU_IOASID_FORMAT_VTD_S1, uint width = 48) =>
+    public int AllocUserTable(
+        int iommu, int parent, ulong table, uint flags = 0, iommu_ioasid_format format = iommu_ioasid_format.IOMMU_IOASID_FORMAT_VTD_S1,
+        uint width = 48) =>
         Alloc(iommu, new iommu_ioasid_alloc_attr
         {
             flags = flags,
@@ -250,7 +255,8 @@ internal sealed unsafe class RfcMachine : IDisposable
             var info = (vfio_device_info*)bytes;
             info->argsz = (uint)buffer.Length;
             Succeeds(Kernel.Ioctl(device, Vfio.VFIO_DEVICE_GET_INFO, (nint)bytes));
-            (ushort Id, byte[] Payload) found = Chain(buffer, (info->flags & Vfio.VFIO_DEVICE_FLAGS_CAPS) != 0 ? info->cap_offset : 0).Find(static c => c.Id == VFIO_DEVICE_INFO_CAP_PASID);
+            (ushort Id, byte[] Payload) found = Chain(buffer, (info->flags & Vfio.VFIO_DEVICE_FLAGS_CAPS) != 0 ? info->cap_offset : 0)
+                .Find(static c => c.Id == VFIO_DEVICE_INFO_CAP_PASID);
             return found.Payload is null ? null : (BitConverter.ToUInt32(found.Payload), BitConverter.ToUInt32(found.Payload, 4));
         }
     }

@@ -56,8 +56,10 @@ public sealed unsafe class Rule_3_3_InvariantTests : RfcTest
         int first = _machine.Alloc(_iommu), second = _machine.Alloc(_iommu), child = _machine.Alloc(_iommu, second);
         (Func<int> Call, int Step)[] steps =
         [
-            (() => _machine.Attach(device, _iommu, first), 1), (() => _machine.Detach(device, _iommu, first), 2), (() => _machine.Attach(device, _iommu, second), 3),
-            (() => _machine.Attach(device, _iommu, child), 4), (() => _machine.Detach(device, _iommu, child), 5), (() => _machine.Detach(device, _iommu, second), 6),
+            (() => _machine.Attach(device, _iommu, first), 1), (() => _machine.Detach(device, _iommu, first), 2),
+            (() => _machine.Attach(device, _iommu, second), 3),
+            (() => _machine.Attach(device, _iommu, child), 4), (() => _machine.Detach(device, _iommu, child), 5),
+            (() => _machine.Detach(device, _iommu, second), 6),
         ];
         foreach ((Func<int> call, int step) in steps)
         {

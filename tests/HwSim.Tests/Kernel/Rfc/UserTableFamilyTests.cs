@@ -52,7 +52,8 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
     {
         RfcMachine machine = Boot("rfc-riscv");
         SvTable(0x20000, 0x9000);
-        int edu = machine.OpenBound(RfcMachine.Edu, _iommu, 1), giova = machine.AllocUserTable(_iommu, _gpa, 0x20000, format: iommu_ioasid_format.IOMMU_IOASID_FORMAT_RISCV_S1);
+        int edu = machine.OpenBound(RfcMachine.Edu, _iommu, 1),
+            giova = machine.AllocUserTable(_iommu, _gpa, 0x20000, format: iommu_ioasid_format.IOMMU_IOASID_FORMAT_RISCV_S1);
         Assert.Equal(0, machine.Attach(edu, _iommu, giova));
         Assert.Equal(0x99UL, machine.DmaRead(RfcMachine.Edu, 0x7000));
         Assert.Null(machine.DmaRead(RfcMachine.Edu, 0x9000));
@@ -62,7 +63,8 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
         Assert.Equal(0xAAUL, machine.DmaRead(RfcMachine.Edu, 0x7000));
         Assert.Equal((long)Size, machine.Unmap(_iommu, _gpa, 0, Size));
         Assert.Null(machine.DmaRead(RfcMachine.Edu, 0x7000));
-        Assert.Equal(-Errno.EINVAL, machine.Attach(machine.OpenBound(RfcMachine.Nic, _iommu, 2), _iommu, machine.AllocUserTable(_iommu, _gpa, 0x20000)));
+        Assert.Equal(
+            -Errno.EINVAL, machine.Attach(machine.OpenBound(RfcMachine.Nic, _iommu, 2), _iommu, machine.AllocUserTable(_iommu, _gpa, 0x20000)));
     }
 
     [Fact]
@@ -75,7 +77,8 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
         ArmTable(0x20000, 0x9000);
         ArmTable(0x30000, 0xA000);
         int edu = machine.OpenBound(RfcMachine.Edu, _iommu, 1), nic = machine.OpenBound(RfcMachine.Nic, _iommu, 2);
-        int first = machine.AllocUserTable(_iommu, _gpa, 0x20000, format: format), second = machine.AllocUserTable(_iommu, _gpa, 0x30000, format: format);
+        int first = machine.AllocUserTable(_iommu, _gpa, 0x20000, format: format),
+            second = machine.AllocUserTable(_iommu, _gpa, 0x30000, format: format);
         Assert.Equal(0, machine.Attach(edu, _iommu, first));
         Assert.Equal(0, machine.Attach(_device, _iommu, second));
         Assert.Equal(0, machine.Attach(nic, _iommu, second));
@@ -111,7 +114,8 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
         one.Map(0x7000, 0x9000);
         ulong root = one.Root;
         int edu = machine.OpenBound(RfcMachine.Edu, _iommu, 1);
-        int first = machine.AllocUserTable(_iommu, _gpa, root, format: format), second = machine.AllocUserTable(_iommu, _gpa, 0x60000, format: format);
+        int first = machine.AllocUserTable(_iommu, _gpa, root, format: format),
+            second = machine.AllocUserTable(_iommu, _gpa, 0x60000, format: format);
         Assert.Equal(0, machine.Attach(edu, _iommu, first));
         Assert.Equal(0x99UL, machine.DmaRead(RfcMachine.Edu, 0x7000));
         Assert.Null(machine.DmaRead(RfcMachine.Edu, 0x9000));
@@ -158,7 +162,8 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
     [InlineData("rfc-amd", iommu_ioasid_format.IOMMU_IOASID_FORMAT_AMD_GUEST, 9, iommu_fault_reason.IOMMU_FAULT_REASON_PTE_FETCH)]
     [InlineData("rfc-riscv", iommu_ioasid_format.IOMMU_IOASID_FORMAT_RISCV_PDT, 8, iommu_fault_reason.IOMMU_FAULT_REASON_PASID_INVALID)]
     [Trait("rfc", "FAULT_REGION")]
-    public void A_PASID_that_the_users_table_does_not_have_is_reported(string topology, iommu_ioasid_format format, uint bits, iommu_fault_reason reason)
+    public void A_PASID_that_the_users_table_does_not_have_is_reported(
+        string topology, iommu_ioasid_format format, uint bits, iommu_fault_reason reason)
     {
         RfcMachine machine = Boot(topology);
         int table = PasidTable(format, bits, IOMMU_IOASID_FAULT);
@@ -169,7 +174,8 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
         iommu_ioasid_fault fault;
         Assert.Equal(sizeof(iommu_ioasid_fault), machine.Kernel.Read(region.out_fd, (nint)(&fault), (nuint)sizeof(iommu_ioasid_fault)));
         Assert.Equal((table, 4UL, 0x8000UL, 6u), (fault.ioasid, fault.cookie, fault.addr, fault.vpasid));
-        Assert.Equal((IOMMU_IOASID_FAULT_UNRECOVERABLE | IOMMU_IOASID_FAULT_PASID_VALID, IOMMU_FAULT_PERM_WRITE, (uint)reason), (fault.flags, fault.perm, fault.reason));
+        Assert.Equal((IOMMU_IOASID_FAULT_UNRECOVERABLE | IOMMU_IOASID_FAULT_PASID_VALID, IOMMU_FAULT_PERM_WRITE, (uint)reason),
+            (fault.flags, fault.perm, fault.reason));
     }
 
     private RfcMachine Boot(string topology)
@@ -205,7 +211,8 @@ public sealed unsafe class UserTableFamilyTests : IDisposable
         Assert.Equal(0x99UL, machine.DmaRead(RfcMachine.Accelerator, 0x9000));
     }
 
-    private int PasidTable(iommu_ioasid_format format, uint bits, uint flags = 0) => RfcMachine.Succeeds(_machine!.Alloc(_iommu, new iommu_ioasid_alloc_attr
+    private int PasidTable(iommu_ioasid_format format, uint bits, uint flags = 0) =>
+        RfcMachine.Succeeds(_machine!.Alloc(_iommu, new iommu_ioasid_alloc_attr
     {
         flags = flags,
         type = IOMMU_IOASID_TYPE_USER,

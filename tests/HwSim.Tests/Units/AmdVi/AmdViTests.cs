@@ -146,7 +146,8 @@ public sealed class AmdViTests : IInterruptController, IDisposable
     {
         var gcr3 = _memory.Allocate();
         _memory.Write64(gcr3 + (pasid * 8), _guest.Root | 1);
-        SetEntry((host ? HostEntry : 3 | (3UL << 61)) | (1UL << 55) | ((gcr3 >> 12 & 7) << 58), 5 | ((gcr3 >> 15 & 0xFFFF) << 16) | (gcr3 >> 31 << 43));
+        SetEntry((host ? HostEntry : 3 | (3UL << 61)) | (1UL << 55) | ((gcr3 >> 12 & 7) << 58), 5 | ((gcr3 >> 15 & 0xFFFF) << 16)
+            | (gcr3 >> 31 << 43));
         return gcr3;
     }
 

@@ -8,7 +8,8 @@ namespace HwSim.Tests.Units.Riscv;
 public sealed unsafe class RiscvIommuTests : IInterruptController, IDisposable
 {
     private const ushort Did = 0x18;
-    private const PageAttributes Page = PageAttributes.Read | PageAttributes.Write | PageAttributes.User | PageAttributes.Accessed | PageAttributes.Dirty;
+    private const PageAttributes Page = PageAttributes.Read | PageAttributes.Write | PageAttributes.User | PageAttributes.Accessed
+        | PageAttributes.Dirty;
     private readonly PhysicalMemory _memory = new(new PhysicalMemoryOptions { ArenaSize = 64 << 20, AddressBits = 56 });
     private readonly RiscvIommuUnit _unit;
     private readonly ulong _directory;

@@ -39,9 +39,11 @@ public sealed class SmmuV3Tests : IInterruptController, IDisposable
 
     public void Dispose() => _memory.Dispose();
 
-    private const ulong Stage2Word = 9UL | (24UL << 32) | (1UL << 38) | (1UL << 40) | (1UL << 42) | (3UL << 44) | (5UL << 48) | (1UL << 51) | (1UL << 58);
+    private const ulong Stage2Word = 9UL | (24UL << 32) | (1UL << 38) | (1UL << 40) | (1UL << 42) | (3UL << 44) | (5UL << 48) | (1UL << 51)
+        | (1UL << 58);
 
-    private const ulong CdWord = 16UL | (1 << 8) | (1 << 10) | (3 << 12) | (1UL << 30) | (1UL << 31) | (5UL << 32) | (1UL << 41) | (1UL << 45) | (1UL << 46) | (1UL << 47) | (0x77UL << 48);
+    private const ulong CdWord = 16UL | (1 << 8) | (1 << 10) | (3 << 12) | (1UL << 30) | (1UL << 31) | (5UL << 32) | (1UL << 41) | (1UL << 45)
+        | (1UL << 46) | (1UL << 47) | (0x77UL << 48);
 
     private void Write(int offset, ulong value, int bytes = 4) => _unit.WriteRegister(offset, bytes, value);
 
@@ -150,7 +152,8 @@ public sealed class SmmuV3Tests : IInterruptController, IDisposable
     [Fact]
     public void With_HD_the_first_write_makes_a_tracked_page_dirty()
     {
-        using var tracked = new PageTable<ArmStage1>(_memory, ArmStage1.Geometry(12, 48, features: PageTableFeatures.Contiguous | PageTableFeatures.DirtyTracking));
+        using var tracked =
+            new PageTable<ArmStage1>(_memory, ArmStage1.Geometry(12, 48, features: PageTableFeatures.Contiguous | PageTableFeatures.DirtyTracking));
         Stage1(CdWord | (3UL << 42));
         SetCd(CdWord | (3UL << 42), tracked.Root);
         tracked.Map(0x5000, 0x1_0000_0000, 0x1000, Page);
@@ -187,7 +190,8 @@ public sealed class SmmuV3Tests : IInterruptController, IDisposable
         Assert.True(Try(DmaAccess.Read, 0xFF_FFFF_F010, out var translation));
         Assert.Equal(0x1_0000_0010UL, translation.Output);
         Assert.Equal([0x18_0000_0010, 0x0288UL << 32, 0x5_4321_5000, 0x5_4321_5000], Expect(SmmuEvent.F_TRANSLATION, DmaAccess.Read, 0x5_4321_5000));
-        Assert.Equal([0x18_0000_0013, 0x0280UL << 32, 0xFF_FFFF_F000, 0xFF_FFFF_F000], Expect(SmmuEvent.F_PERMISSION, DmaAccess.Write, 0xFF_FFFF_F000));
+        Assert.Equal(
+            [0x18_0000_0013, 0x0280UL << 32, 0xFF_FFFF_F000, 0xFF_FFFF_F000], Expect(SmmuEvent.F_PERMISSION, DmaAccess.Write, 0xFF_FFFF_F000));
         Expect(SmmuEvent.F_TRANSLATION, DmaAccess.Read, 1UL << 40);
     }
 

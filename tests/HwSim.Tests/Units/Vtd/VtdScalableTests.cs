@@ -194,7 +194,8 @@ public sealed class VtdScalableTests : IDisposable
         Assert.True(Try(DmaAccess.Write, 0x5000, out _, 9));
         _first.Unmap(0x5000, 0x1000);
         var queue = StartQueue();
-        Submit(queue, (2 | (2 << 4) | (7UL << 16), 0), (6 | (2 << 4) | (7UL << 16) | (8UL << 32), 0), (6 | (3 << 4) | (7UL << 16) | (9UL << 32), 0x6000));
+        Submit(queue,
+            (2 | (2 << 4) | (7UL << 16), 0), (6 | (2 << 4) | (7UL << 16) | (8UL << 32), 0), (6 | (3 << 4) | (7UL << 16) | (9UL << 32), 0x6000));
         Assert.True(Try(DmaAccess.Write, 0x5000, out _, 9));
         _machine.Unit.ChecksStaleness = true;
         Assert.True(Try(DmaAccess.Write, 0x5000, out _, 9));
