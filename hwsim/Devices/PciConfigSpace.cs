@@ -57,6 +57,9 @@ public sealed class PciConfigSpace
     /// <param name="bytes">1, 2 or 4.</param>
     public uint Read(int offset, int bytes)
     {
+        // What a device looks at before each transfer, in one access.
+        if (bytes == 2 && (uint)offset < (uint)_bytes.Length - 1)
+            return BinaryPrimitives.ReadUInt16LittleEndian(_bytes.AsSpan(offset));
         uint value = 0;
         for (var i = 0; i < bytes; i++)
             value |= (uint)((uint)(offset + i) < (uint)_bytes.Length ? _bytes[offset + i] : 0xff) << (8 * i);

@@ -8,12 +8,15 @@ namespace IommuFd.HwSim.Kernel;
 /// </summary>
 /// <remarks>
 /// References: the descriptor table holds one, whoever keeps the file for later (a bound device its iommufd) holds another. <see cref="Release"/>
-/// runs once, when the last one is put. Addresses in arguments are user addresses; they are touched through <see cref="IUserMemory"/> only.
+/// runs once, when the last one is put and the calls that hold it by <see cref="TryEnter"/> have ended. Addresses in arguments are user addresses; they
+/// are touched through <see cref="IUserMemory"/> only.
 /// </remarks>
 public abstract class SimulatedFile
 {
-    private const int Released = int.MinValue / 2;
+    // Added once the last reference is gone, and again when the file is released.
+    private const int Last = int.MinValue / 4, Released = int.MinValue / 2;
 
+    private readonly CallCount _calls = new();
     private int _references = 1;
     private int _readiness = -1;
 
@@ -67,21 +70,60 @@ public abstract class SimulatedFile
             return true;
         }
 
-        _ = Interlocked.Decrement(ref _references);
+        Put();
         return false;
     }
 
     /// <summary>fput: gives a reference back; the last one releases the file.</summary>
     public void Put()
     {
-        if (Interlocked.Decrement(ref _references) == 0 && Interlocked.CompareExchange(ref _references, Released, 0) == 0)
+        int left = Interlocked.Decrement(ref _references);
+        if (left == Last || (left == 0 && Interlocked.CompareExchange(ref _references, Last, 0) == 0))
         {
-            Release();
-            if (_readiness >= 0)
-            {
-                _ = Native.Libc.Close(_readiness);
-                _readiness = -1;
-            }
+            ReleaseUnlessCalled();
+        }
+    }
+
+    /// <summary>
+    /// Takes a reference for the length of a call (fdget) unless the last one is gone. Threads that call at the same time do not share memory for it,
+    /// as they do with <see cref="TryGet"/>.
+    /// </summary>
+    /// <param name="entered">What <see cref="Exit"/> must be given.</param>
+    public bool TryEnter(out int entered)
+    {
+        entered = _calls.Enter();
+        if (Volatile.Read(ref _references) > 0)
+        {
+            return true;
+        }
+
+        Exit(entered);
+        return false;
+    }
+
+    /// <summary>Gives back what <see cref="TryEnter"/> took (fdput).</summary>
+    public void Exit(int entered)
+    {
+        _calls.Exit(entered);
+        if (Volatile.Read(ref _references) == Last)
+        {
+            ReleaseUnlessCalled();
+        }
+    }
+
+    // No call can begin any more. One that is under way may still take a reference.
+    private void ReleaseUnlessCalled()
+    {
+        if (!_calls.IsZero || Interlocked.CompareExchange(ref _references, Released, Last) != Last)
+        {
+            return;
+        }
+
+        Release();
+        if (_readiness >= 0)
+        {
+            _ = Native.Libc.Close(_readiness);
+            _readiness = -1;
         }
     }
 

@@ -25,6 +25,14 @@ internal sealed class DescriptorTable(LinuxKernel real)
         return (uint)descriptor < (uint)files.Length && files[descriptor] is { } file && file.TryGet() ? file : null;
     }
 
+    /// <summary>The same for the length of a call on the file; to be given back by <see cref="SimulatedFile.Exit"/>.</summary>
+    public SimulatedFile? Enter(int descriptor, out int entered)
+    {
+        SimulatedFile?[] files = Volatile.Read(ref _files);
+        entered = 0;
+        return (uint)descriptor < (uint)files.Length && files[descriptor] is { } file && file.TryEnter(out entered) ? file : null;
+    }
+
     /// <summary>True when the descriptor is one of ours.</summary>
     public bool Has(int descriptor)
     {

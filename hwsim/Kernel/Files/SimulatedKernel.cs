@@ -216,26 +216,26 @@ internal sealed unsafe class SimulatedKernel : IKernel
     /// <inheritdoc/>
     public nint Pread(int fd, nint buffer, nuint count, long offset)
     {
-        if (_table.Get(fd) is not { } file)
+        if (_table.Enter(fd, out int entered) is not { } file)
         {
             return _real.Pread(fd, buffer, count, offset);
         }
 
         nint result = offset < 0 ? -Errno.EINVAL : file.Pread((ulong)buffer, count, offset, _user);
-        file.Put();
+        file.Exit(entered);
         return result;
     }
 
     /// <inheritdoc/>
     public nint Pwrite(int fd, nint buffer, nuint count, long offset)
     {
-        if (_table.Get(fd) is not { } file)
+        if (_table.Enter(fd, out int entered) is not { } file)
         {
             return _real.Pwrite(fd, buffer, count, offset);
         }
 
         nint result = offset < 0 ? -Errno.EINVAL : file.Pwrite((ulong)buffer, count, offset, _user);
-        file.Put();
+        file.Exit(entered);
         return result;
     }
 

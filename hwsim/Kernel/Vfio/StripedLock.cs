@@ -1,45 +1,50 @@
+using IommuFd.Native;
+
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A lock that is often taken for reading, by several threads at once: a reader takes one of its parts, a writer all of them (struct rw_semaphore).
-/// A reader may not read again inside: it can be on another processor then, and wait for a writer that waits for it.
+/// A lock that is often taken for reading, by several threads at once, and seldom for writing (struct percpu_rw_semaphore). Readers do not wait for each
+/// other, on whichever processors they are.
 /// </summary>
+/// <remarks>A reader may not write inside; a writer may read and write inside.</remarks>
 internal sealed class StripedLock
 {
-    private const int Parts = 4, Apart = 128;
-    private readonly Lock[] _parts = new Lock[Parts];
+    private readonly CallCount _readers = new();
+    private readonly Lock _gate = new();
+    private int _writers;
 
-    // Between the parts, so that they do not share lines of the processors' caches.
-    private readonly byte[][] _between = new byte[Parts][];
-
-    public StripedLock()
+    /// <summary>down_read.</summary>
+    /// <returns>What <see cref="ExitRead"/> must be given.</returns>
+    public int EnterRead()
     {
-        for (int i = 0; i < Parts; i++)
-        {
-            _parts[i] = new Lock();
-            _between[i] = new byte[Apart];
-        }
+        int entered = _readers.Enter();
+        return Volatile.Read(ref _writers) == 0 ? entered : EnterBehindWriter(entered);
     }
 
-    /// <summary>What a reader holds: threads that run at the same time are on different processors.</summary>
-    public Lock Reader => _parts[Thread.GetCurrentProcessorId() % Parts];
+    /// <summary>up_read.</summary>
+    public void ExitRead(int entered) => _readers.Exit(entered);
 
     /// <summary>down_write; may be nested.</summary>
     public void Enter()
     {
-        foreach (Lock part in _parts)
+        _gate.Enter();
+        if (Interlocked.Increment(ref _writers) != 1)
         {
-            part.Enter();
+            return;
+        }
+
+        SpinWait spin = default;
+        while (!_readers.IsZero)
+        {
+            spin.SpinOnce();
         }
     }
 
     /// <summary>up_write.</summary>
     public void Exit()
     {
-        foreach (Lock part in _parts)
-        {
-            part.Exit();
-        }
+        _ = Interlocked.Decrement(ref _writers);
+        _gate.Exit();
     }
 
     /// <summary>down_write until the end of a <c>using</c>.</summary>
@@ -47,6 +52,16 @@ internal sealed class StripedLock
     {
         Enter();
         return new Writing(this);
+    }
+
+    // The gate is the writer's until it is done.
+    private int EnterBehindWriter(int entered)
+    {
+        _readers.Exit(entered);
+        lock (_gate)
+        {
+            return _readers.Enter();
+        }
     }
 
     /// <summary>Ends with <see cref="Exit"/>.</summary>

@@ -74,26 +74,21 @@ internal sealed unsafe partial class VfioPciDevice
 
     private Action WriteOf(int bar, ulong position, ulong data, int bytes) => () =>
     {
-        lock (_memoryLock.Reader)
+        int reading = _memoryLock.EnterRead();
+        try
         {
             if (!Function.Resources[bar].IsMemory || MemoryEnabled)
             {
                 Function.Hardware.WriteBar(bar, position, bytes, data);
             }
         }
+        finally
+        {
+            _memoryLock.ExitRead(reading);
+        }
     };
 
-    private bool TouchesMsix(int bar, ulong position, uint bytes)
-    {
-        if (bar != MsixBar)
-        {
-            return false;
-        }
-
-        ulong start = Function.Read(Function.Msix + PCI_MSIX_TABLE, 4) & ~7u;
-        ulong end = start + (16 * ((Function.Read(Function.Msix + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE) + 1));
-        return position + bytes > start && position < end;
-    }
+    private bool TouchesMsix(int bar, ulong position, uint bytes) => bar == _msixBar && position + bytes > _msixStart && position < _msixEnd;
 
     private void CloseIoEventfds()
     {

@@ -12,6 +12,10 @@ internal sealed unsafe partial class VfioPciDevice
     private const int OffsetShift = 40;
     private const long OffsetMask = (1L << OffsetShift) - 1;
 
+    // Where the MSI-X table is; no BAR without one.
+    private int _msixBar = -1;
+    private ulong _msixStart, _msixEnd;
+
     /// <inheritdoc/>
     public override int RegionInfo(ref vfio_region_info info, List<byte[]> capabilities)
     {
@@ -37,7 +41,7 @@ internal sealed unsafe partial class VfioPciDevice
             if (Function.Hardware.IsMappable((int)info.index))
             {
                 info.flags |= Vfio.VFIO_REGION_INFO_FLAG_MMAP;
-                if ((int)info.index == MsixBar)
+                if ((int)info.index == _msixBar)
                 {
                     InfoCapabilities.Add(capabilities, Vfio.VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, 1, []);
                 }
@@ -75,7 +79,18 @@ internal sealed unsafe partial class VfioPciDevice
                 : Function.Hardware.MapBar((int)index);
     }
 
-    private int MsixBar => Function.Msix == 0 ? -1 : (int)(Function.Read(Function.Msix + PCI_MSIX_TABLE, 4) & 7);
+    // As vfio_pci_core_enable, once for all accesses: they do not ask the device, whose lock they would wait for.
+    private void FindMsixTable()
+    {
+        _msixBar = -1;
+        if (Function.Msix != 0)
+        {
+            uint table = Function.Read(Function.Msix + PCI_MSIX_TABLE, 4);
+            _msixBar = (int)(table & 7);
+            _msixStart = table & ~7u;
+            _msixEnd = _msixStart + (16 * ((Function.Read(Function.Msix + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE) + 1));
+        }
+    }
 
     private nint Move(ulong buffer, nuint count, long offset, IUserMemory user, bool write)
     {
@@ -106,10 +121,9 @@ internal sealed unsafe partial class VfioPciDevice
 
         ulong left = Math.Min(count, resource.Length - (ulong)position);
         ulong at = (ulong)position, excludedStart = 0, excludedEnd = 0;
-        if (bar == MsixBar)
+        if (bar == _msixBar)
         {
-            excludedStart = Function.Read(Function.Msix + PCI_MSIX_TABLE, 4) & ~7u;
-            excludedEnd = excludedStart + (16 * ((Function.Read(Function.Msix + PCI_MSIX_FLAGS, 2) & PCI_MSIX_FLAGS_QSIZE) + 1));
+            (excludedStart, excludedEnd) = (_msixStart, _msixEnd);
         }
 
         nint done = 0;
@@ -154,7 +168,8 @@ internal sealed unsafe partial class VfioPciDevice
             return -Errno.EFAULT;
         }
 
-        lock (_memoryLock.Reader)
+        int reading = _memoryLock.EnterRead();
+        try
         {
             if (isMemory && !MemoryEnabled)
             {
@@ -168,6 +183,10 @@ internal sealed unsafe partial class VfioPciDevice
             }
 
             value = Function.Hardware.ReadBar(bar, at, bytes);
+        }
+        finally
+        {
+            _memoryLock.ExitRead(reading);
         }
 
         return user.CopyTo(buffer, &value, (nuint)bytes) < 0 ? -Errno.EFAULT : 0;

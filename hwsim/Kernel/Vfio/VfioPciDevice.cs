@@ -62,6 +62,7 @@ internal sealed partial class VfioPciDevice : VfioDevice
             Function.Write(PCI_COMMAND, 2, command & ~(uint)PCI_COMMAND_INTX_DISABLE);
         }
 
+        FindMsixTable();
         Config = new VfioPciConfig(this);
         if (PhysicalDevice is { } physical)
         {

@@ -5,12 +5,45 @@ namespace IommuFd;
 
 public sealed unsafe partial class Bar
 {
+    // A hold for the length of an access, which threads that access the device at the same time do not share.
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private int EnterCall()
+    {
+        int entered = _calls.Enter();
+        if (IsDisposed)
+        {
+            ExitCall(entered);
+            throw new ObjectDisposedException(nameof(Bar));
+        }
+
+        return entered;
+    }
+
+    [MethodImpl(MethodImplOptions.AggressiveInlining)]
+    private void ExitCall(int entered)
+    {
+        _calls.Exit(entered);
+        if (IsDisposed)
+        {
+            EndCalls();
+        }
+    }
+
+    // Disposed: the last access that was under way gives back the hold of all of them.
+    private void EndCalls()
+    {
+        if (_calls.IsZero && Interlocked.Exchange(ref _callsEnded, 1) == 0)
+        {
+            Exit();
+        }
+    }
+
     [MethodImpl(MethodImplOptions.NoInlining)]
     private T ReadSlow<T>(ulong offset)
         where T : unmanaged
     {
         Validate(offset, (uint)sizeof(T));
-        Enter();
+        int entered = EnterCall();
         try
         {
             if (Find(offset, (uint)sizeof(T)) is { } window)
@@ -25,7 +58,7 @@ public sealed unsafe partial class Bar
         }
         finally
         {
-            Exit();
+            ExitCall(entered);
         }
     }
 
@@ -34,7 +67,7 @@ public sealed unsafe partial class Bar
         where T : unmanaged
     {
         Validate(offset, (uint)sizeof(T));
-        Enter();
+        int entered = EnterCall();
         try
         {
             if (Find(offset, (uint)sizeof(T)) is { } window)
@@ -52,7 +85,7 @@ public sealed unsafe partial class Bar
         }
         finally
         {
-            Exit();
+            ExitCall(entered);
         }
     }
 
@@ -103,6 +136,8 @@ public sealed unsafe partial class Bar
                 window.Memory.Dispose();
             }
         }
+
+        EndCalls();
     }
 
     private protected override void Free()

@@ -30,7 +30,9 @@ public sealed unsafe partial class Bar : Resource
     private readonly Window[] _windows;
     private readonly byte* _base; // the first window, the only one that most devices have
     private readonly ulong _start;
+    private readonly CallCount _calls = new();
     private ulong _length; // 0 once disposed: every access then takes the slow path, which refuses
+    private int _callsEnded;
 
     private Bar(BoundDevice device, RegionInfo info, Window[] windows)
         : base(device)
@@ -38,6 +40,7 @@ public sealed unsafe partial class Bar : Resource
         _device = device;
         _info = info;
         _windows = windows;
+        Keep(); // given back when the calls have ended
         if (windows.Length > 0)
         {
             _base = (byte*)windows[0].Memory.Address;
