@@ -8,8 +8,8 @@ namespace IommuFd.HwSim.Kernel;
 /// </summary>
 /// <remarks>
 /// References: the descriptor table holds one, whoever keeps the file for later (a bound device its iommufd) holds another. <see cref="Release"/>
-/// runs once, when the last one is put and the calls that hold it by <see cref="TryEnter"/> have ended. Addresses in arguments are user addresses; they
-/// are touched through <see cref="IUserMemory"/> only.
+/// runs once, when the last one is put and the calls that hold it by <see cref="TryEnter"/> have ended. Addresses in arguments are user addresses;
+/// they are touched through <see cref="IUserMemory"/> only.
 /// </remarks>
 public abstract class SimulatedFile
 {

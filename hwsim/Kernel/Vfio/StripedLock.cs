@@ -3,8 +3,8 @@ using IommuFd.Native;
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A lock that is often taken for reading, by several threads at once, and seldom for writing (struct percpu_rw_semaphore). Readers do not wait for each
-/// other, on whichever processors they are.
+/// A lock that is often taken for reading, by several threads at once, and seldom for writing (struct percpu_rw_semaphore). Readers do not wait for
+/// each other, on whichever processors they are.
 /// </summary>
 /// <remarks>A reader may not write inside; a writer may read and write inside.</remarks>
 internal sealed class StripedLock

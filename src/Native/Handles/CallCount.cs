@@ -3,15 +3,15 @@ using System.Runtime.CompilerServices;
 namespace IommuFd.Native;
 
 /// <summary>
-/// Counts the calls that are under way on something that may be closed meanwhile. The count is kept in parts, one for each processor, so that threads
-/// that call at the same time do not write to the same line of the processors' caches (as struct percpu_ref of Linux).
+/// Counts the calls that are under way on something that may be closed meanwhile. The count is kept in parts, one for each processor, so that
+/// threads that call at the same time do not write to the same line of the processors' caches (as struct percpu_ref of Linux).
 /// </summary>
 /// <remarks>
-/// Entering and leaving are full barriers. Whoever closes first says so, in memory of its own, and then looks at <see cref="IsZero"/>; whoever enters
-/// looks whether it was said after it has entered, and leaves again; whoever leaves and sees that it was said looks at <see cref="IsZero"/>. So one of
-/// them sees the end of the last call. Allocates nothing after its construction.
+/// Entering and leaving are full barriers. Whoever closes first says so, in memory of its own, and then looks at <see cref="IsZero"/>. Whoever
+/// enters looks whether it was said after it has entered, and leaves again. Whoever leaves and sees that it was said looks at
+/// <see cref="IsZero"/>. So one of them sees the end of the last call. Allocates nothing after its construction.
 /// </remarks>
-public sealed class CallCount
+internal sealed class CallCount
 {
     private const int Parts = 8;
 
@@ -21,7 +21,9 @@ public sealed class CallCount
     // The first part and the last one are left out: they are the distance to other objects.
     private readonly int[] _counts = new int[(Parts + 2) * Apart];
 
-    /// <summary>True when no call is under way that entered before it was said that no more may. Whoever enters and leaves at once may make it false.</summary>
+    /// <summary>
+    /// True when no call is under way. One that enters only to see that it is too late may make it false; it looks here again when it leaves.
+    /// </summary>
     public bool IsZero
     {
         get

@@ -1,4 +1,5 @@
 using IommuFd.Native.Uapi;
+using Moq;
 
 namespace IommuFd.Tests;
 
@@ -101,6 +102,60 @@ public sealed class BarTests
             {
                 Assert.IsType<ObjectDisposedException>(Assert.Throws<AggregateException>(() => reader.Wait(TimeSpan.FromSeconds(10))).InnerException);
             }
+        }
+    }
+    [Fact]
+    public async Task A_call_that_is_under_way_keeps_the_descriptor_open_and_the_last_one_closes_it()
+    {
+        FakeMachine machine = new();
+        using ManualResetEventSlim called = new(), mayReturn = new();
+        using IommuContext context = machine.Host.OpenContext();
+        BoundDevice device = machine.OpenDevice().Bind(context, cookie: 1);
+        Bar bar = device.OpenBar(0, BarAccess.Calls);
+        machine.Kernel.Setup(k => k.Pwrite(It.IsAny<int>(), It.IsAny<nint>(), It.IsAny<nuint>(), It.IsAny<long>())).Returns((int _, nint _, nuint count, long _) =>
+        {
+            called.Set();
+            mayReturn.Wait();
+            return (nint)count;
+        });
+        Task write = Task.Run(() => bar.Write32(0, 1));
+        called.Wait(TestContext.Current.CancellationToken);
+        int open = machine.StillOpen.Count;
+        bar.Dispose();
+        device.Dispose();
+        Assert.Throws<ObjectDisposedException>(() => bar.Write32(0, 1));
+        Assert.Equal(open, machine.StillOpen.Count);
+        mayReturn.Set();
+        await write.WaitAsync(TimeSpan.FromSeconds(10), TestContext.Current.CancellationToken);
+        Assert.Equal(open - 1, machine.StillOpen.Count);
+    }
+
+    [Fact]
+    public void Disposing_while_other_threads_call_closes_the_descriptor_once()
+    {
+        for (int round = 0; round < 20; round++)
+        {
+            FakeMachine machine = new();
+            using IommuContext context = machine.Host.OpenContext();
+            int before = machine.StillOpen.Count;
+            BoundDevice device = machine.OpenDevice().Bind(context, cookie: 1);
+            Bar bar = device.OpenBar(0, BarAccess.Calls);
+            Task[] writers = [.. Enumerable.Range(0, 3).Select(_ => Task.Run(() =>
+            {
+                while (true)
+                {
+                    bar.Write32(8, 1);
+                }
+            }))];
+            Thread.Sleep(1);
+            device.Dispose();
+            bar.Dispose();
+            foreach (Task writer in writers)
+            {
+                Assert.IsType<ObjectDisposedException>(Assert.Throws<AggregateException>(() => writer.Wait(TimeSpan.FromSeconds(10))).InnerException);
+            }
+
+            Assert.Equal(before, machine.StillOpen.Count);
         }
     }
 }
