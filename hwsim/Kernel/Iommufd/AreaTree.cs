@@ -1,32 +1,65 @@
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The areas of an address space by IOVA: an AVL tree whose nodes are the areas themselves. Areas never overlap. Nothing is allocated here.
+/// The areas of an address space by IOVA: a B+ tree, as the kernel's maple tree is one, so that ten million areas are four levels. Areas never overlap.
+/// Nodes that were used are used again: mapping and unmapping allocates nothing once there are enough.
 /// </summary>
+/// <remarks>
+/// A node's key is the lowest IOVA below it. A search reads one node of each level and the end of the area before the IOVA that is asked for.
+/// Not safe for several threads: <see cref="IoPagetable"/> has a lock.
+/// </remarks>
 internal sealed class AreaTree
 {
-    private IoptArea? _root;
+    // A node that filled up at its end, as one mapping after the other does, keeps all but a few; the few leave it room for mappings between.
+    private const int Room = 4;
+
+    // A node with fewer is joined with its neighbour, or takes some of the neighbour's.
+    private const int Fewest = AreaTreeNode.Most / 4;
+
+    // More than this many free nodes are left to the collector.
+    private const int MostFree = 1024;
+
+    // Nodes are made so many at a time as there are, up to this many: side by side on the heap, not each between the areas that were made while the one
+    // before filled up. Ten million areas make a heap of 1.2 GB, their leaves 190 MB.
+    private const int Batch = 64;
+
+    private AreaTreeNode _root = new();
+    private AreaTreeNode? _free;
+    private int _freeCount;
+    private int _made;
 
     internal int Count { get; private set; }
+
+    /// <summary>How many levels of nodes lie above the leaves.</summary>
+    internal int Depth { get; private set; }
+
+    internal AreaTreeNode Root => _root;
 
     /// <summary>The lowest area that has an IOVA of [<paramref name="first"/>, <paramref name="last"/>], or null.</summary>
     internal IoptArea? First(ulong first, ulong last)
     {
-        IoptArea? found = null;
-        for (var node = _root; node != null;)
+        var node = _root;
+        AreaTreeNode? next = null;
+        for (var level = Depth; level > 0; level--)
         {
-            if (node.LastIova >= first)
-            {
-                found = node;
-                node = node.Left;
-            }
-            else
-            {
-                node = node.Right;
-            }
+            var child = node.ChildOf(first);
+            next = child + 1 < node.Count ? node.Child(child + 1) : next?.Child(0);
+            node = node.Child(child);
         }
 
-        return found != null && found.Iova <= last ? found : null;
+        var at = node.UpTo(first);
+        if (at != 0 && node.Reaches(at - 1, first))
+        {
+            return node.Area(at - 1);
+        }
+
+        if (at == node.Count)
+        {
+            node = next;
+            at = 0;
+        }
+
+        return node != null && at < node.Count && node.Keys[at] <= last ? node.Area(at) : null;
     }
 
     /// <summary>The lowest area, or null.</summary>
@@ -38,148 +71,174 @@ internal sealed class AreaTree
     /// <summary>The highest area that ends below <paramref name="iova"/>, or null.</summary>
     internal IoptArea? Before(ulong iova)
     {
-        IoptArea? found = null;
-        for (var node = _root; node != null;)
+        var node = _root;
+        AreaTreeNode? previous = null;
+        for (var level = Depth; level > 0; level--)
         {
-            if (node.LastIova < iova)
-            {
-                found = node;
-                node = node.Right;
-            }
-            else
-            {
-                node = node.Left;
-            }
+            var child = node.ChildOf(iova);
+            previous = child > 0 ? node.Child(child - 1) : previous?.Child(previous.Count - 1);
+            node = node.Child(child);
         }
 
-        return found;
+        // At most one area reaches the IOVA without beginning above it.
+        var at = node.UpTo(iova) - 1;
+        if (at >= 0 && node.Reaches(at, iova))
+        {
+            at--;
+        }
+
+        return at >= 0 ? node.Area(at) : previous?.Area(previous.Count - 1);
     }
 
     internal void Insert(IoptArea area)
     {
-        area.Left = area.Right = null;
-        area.Height = 1;
-        _root = Insert(_root, area);
+        if (Insert(_root, Depth, area) is { } right)
+        {
+            var root = NewNode();
+            root.AddChild(0, _root);
+            root.AddChild(1, right);
+            _root = root;
+            Depth++;
+        }
+
         Count++;
     }
 
     internal void Remove(IoptArea area)
     {
-        _root = Remove(_root, area);
+        Remove(_root, Depth, area.Iova);
+        while (Depth != 0 && _root.Count == 1)
+        {
+            var root = _root;
+            _root = root.Child(0);
+            root.RemoveAt(0);
+            FreeNode(root);
+            Depth--;
+        }
+
         Count--;
     }
 
-    private static IoptArea Insert(IoptArea? node, IoptArea area)
+    // Returns the right half of a node that was full.
+    private AreaTreeNode? Insert(AreaTreeNode node, int level, IoptArea area)
     {
-        if (node == null)
+        int at;
+        AreaTreeNode? split = null;
+        if (level == 0)
         {
-            return area;
+            at = node.UpTo(area.Iova);
+            split = MakeRoom(ref node, ref at);
+            node.AddArea(at, area);
+            return split;
         }
 
-        if (area.Iova < node.Iova)
+        at = node.ChildOf(area.Iova);
+        if (area.Iova < node.Keys[at])
         {
-            node.Left = Insert(node.Left, area);
-        }
-        else
-        {
-            node.Right = Insert(node.Right, area);
+            node.Keys[at] = area.Iova;
         }
 
-        return Balance(node);
+        if (Insert(node.Child(at), level - 1, area) is { } right)
+        {
+            at++;
+            split = MakeRoom(ref node, ref at);
+            node.AddChild(at, right);
+        }
+
+        return split;
     }
 
-    private static IoptArea? Remove(IoptArea? node, IoptArea area)
+    // Splits a node that is full, and leads to the half where the number belongs that something is to be added as. Returns the right half.
+    private AreaTreeNode? MakeRoom(ref AreaTreeNode node, ref int at)
     {
-        if (node == null)
+        if (node.Count < AreaTreeNode.Most)
         {
             return null;
         }
 
-        if (node != area)
+        var right = NewNode();
+        var kept = at == node.Count ? AreaTreeNode.Most - Room : AreaTreeNode.Most / 2;
+        node.MoveTo(right, kept, 0, node.Count - kept);
+        if (at > kept)
         {
-            if (area.Iova < node.Iova)
-            {
-                node.Left = Remove(node.Left, area);
-            }
-            else
-            {
-                node.Right = Remove(node.Right, area);
-            }
-
-            return Balance(node);
+            node = right;
+            at -= kept;
         }
 
-        if (node.Left == null || node.Right == null)
-        {
-            return node.Left ?? node.Right;
-        }
-
-        var right = RemoveLowest(node.Right, out var heir);
-        heir.Left = node.Left;
-        heir.Right = right;
-        return Balance(heir);
+        return right;
     }
 
-    private static IoptArea? RemoveLowest(IoptArea node, out IoptArea lowest)
+    private void Remove(AreaTreeNode node, int level, ulong iova)
     {
-        if (node.Left == null)
+        if (level == 0)
         {
-            lowest = node;
-            return node.Right;
+            node.RemoveAt(node.UpTo(iova) - 1);
+            return;
         }
 
-        node.Left = RemoveLowest(node.Left, out lowest);
-        return Balance(node);
+        var at = node.ChildOf(iova);
+        var child = node.Child(at);
+        Remove(child, level - 1, iova);
+        node.Keys[at] = child.Keys[0];
+        if (child.Count < Fewest)
+        {
+            Mend(node, int.Max(at, 1));
+        }
     }
 
-    private static int HeightOf(IoptArea? node) => node?.Height ?? 0;
-
-    private static IoptArea Balance(IoptArea node)
+    // Child number at, or the one before it, has few: both in one, or the same for both.
+    private void Mend(AreaTreeNode node, int at)
     {
-        var lean = HeightOf(node.Left) - HeightOf(node.Right);
-        if (lean > 1)
+        var left = node.Child(at - 1);
+        var right = node.Child(at);
+        if (left.Count + right.Count <= AreaTreeNode.Most)
         {
-            if (HeightOf(node.Left!.Left) < HeightOf(node.Left.Right))
-            {
-                node.Left = RotateLeft(node.Left);
-            }
-
-            return RotateRight(node);
+            right.MoveTo(left, 0, left.Count, right.Count);
+            node.RemoveAt(at);
+            FreeNode(right);
+            return;
         }
 
-        if (lean < -1)
+        var half = (left.Count + right.Count) / 2;
+        if (left.Count < half)
         {
-            if (HeightOf(node.Right!.Right) < HeightOf(node.Right.Left))
-            {
-                node.Right = RotateRight(node.Right);
-            }
-
-            return RotateLeft(node);
+            right.MoveTo(left, 0, left.Count, half - left.Count);
+        }
+        else
+        {
+            left.MoveTo(right, half, 0, left.Count - half);
         }
 
-        Measure(node);
+        node.Keys[at] = right.Keys[0];
+    }
+
+    private AreaTreeNode NewNode()
+    {
+        if (_free == null)
+        {
+            var batch = int.Clamp(_made, 1, Batch);
+            for (var i = 0; i < batch; i++)
+            {
+                FreeNode(new AreaTreeNode());
+            }
+
+            _made += batch;
+        }
+
+        var node = _free!;
+        _free = node.NextFree;
+        node.NextFree = null;
+        _freeCount--;
         return node;
     }
 
-    private static IoptArea RotateRight(IoptArea node)
+    private void FreeNode(AreaTreeNode node)
     {
-        var top = node.Left!;
-        node.Left = top.Right;
-        top.Right = node;
-        Measure(node);
-        Measure(top);
-        return top;
+        if (_freeCount < MostFree)
+        {
+            node.NextFree = _free;
+            _free = node;
+            _freeCount++;
+        }
     }
-
-    private static IoptArea RotateLeft(IoptArea node)
-    {
-        var top = node.Right!;
-        node.Right = top.Left;
-        top.Left = node;
-        Measure(node);
-        Measure(top);
-        return top;
-    }
-
-    private static void Measure(IoptArea node) => node.Height = (byte)(1 + Math.Max(HeightOf(node.Left), HeightOf(node.Right)));
 }

@@ -93,7 +93,7 @@ internal sealed partial class IoPagetable(IommufdContext context)
             }
 
             at = iova;
-            for (var i = 0; i < slices.Length; i++)
+            for (var i = 0; i < slices.Length && _domains.Count != 0; i++)
             {
                 rc = FillArea(_areas.First(at, at)!);
                 if (rc != 0)

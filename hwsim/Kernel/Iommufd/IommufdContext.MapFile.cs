@@ -92,8 +92,7 @@ public sealed partial class IommufdContext
         }
 
         source ??= FilePages.None(user.Process);
-        pages.Source = source;
-        pages.Extra = new IoptPagesExtra { File = source };
+        pages.Source = new IoptPagesExtra(source);
         return 0;
     }
 
@@ -121,7 +120,7 @@ public sealed partial class IommufdContext
         }
 
         pages!.Mode = AccountMode.None;
-        pages.Extra = new IoptPagesExtra { DmaBuf = new DmaBufPages(buffer, pages.Address) };
+        pages.Source = new IoptPagesExtra(pages.Source) { DmaBuf = new DmaBufPages(buffer, pages.Address) };
         return 0;
     }
 

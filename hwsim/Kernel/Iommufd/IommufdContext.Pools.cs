@@ -45,7 +45,6 @@ public sealed partial class IommufdContext
         }
 
         pages.Extra?.Release(pages);
-        pages.Extra = null;
         pages.Source = null!;
         _pagesPool.Return(pages);
     }

@@ -1,13 +1,10 @@
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// A range of IOVAs that is backed by pages (struct iopt_area), and its place in an <see cref="AreaTree"/>. Small on purpose: an address space can
-/// have a million of them.
+/// A range of IOVAs that is backed by pages (struct iopt_area). Small on purpose: an address space can have ten million of them.
 /// </summary>
 internal sealed class IoptArea
 {
-    internal IoptArea? Left;
-    internal IoptArea? Right;
     internal IoptPages Pages = null!;
     internal ulong Iova;
     internal ulong LastIova;
@@ -17,7 +14,6 @@ internal sealed class IoptArea
 
     internal int AccessCount;
     internal ushort LockCount;
-    internal byte Height;
     private byte _bits;
 
     private const byte ProtBits = 7, FilledBit = 8, PreventAccessBit = 16;
@@ -57,12 +53,10 @@ internal sealed class IoptArea
 
     internal void Reset()
     {
-        Left = Right = null;
         Pages = null!;
         Iova = LastIova = StartByte = 0;
         AccessCount = 0;
         LockCount = 0;
-        Height = 0;
         _bits = 0;
     }
 }

@@ -24,6 +24,7 @@ internal sealed unsafe class IoptPages
 {
     internal const ulong PageSize = 4096;
 
+    /// <summary>Where the pages come from. What only shared, partly pinned, file and dma-buf pages need stands before it.</summary>
     internal IPageSource Source = null!;
 
     /// <summary>Address of page 0 in <see cref="Source"/>, a multiple of the page size.</summary>
@@ -31,15 +32,13 @@ internal sealed unsafe class IoptPages
 
     internal ulong PageCount;
 
-    /// <summary>What only shared, partly pinned, file and dma-buf pages need.</summary>
-    internal IoptPagesExtra? Extra;
-
-    /// <summary>Links free objects in a pool.</summary>
     internal int References;
 
     internal bool Writable;
     internal AccountMode Mode;
     private bool _allPinned;
+
+    internal IoptPagesExtra? Extra => Source as IoptPagesExtra;
 
     /// <summary>Pages pinned now.</summary>
     internal ulong PinnedPages => Extra?.Cover?.Pages ?? (_allPinned ? PageCount : 0);
@@ -54,7 +53,6 @@ internal sealed unsafe class IoptPages
         Source = source;
         Address = address;
         PageCount = pageCount;
-        Extra = null;
         References = 1;
         Writable = writable;
         Mode = source.Process.Capable(Capabilities.IpcLock) ? AccountMode.None : AccountMode.User;
@@ -212,17 +210,22 @@ internal sealed unsafe class IoptPages
 
     internal CoverCount EnsureCover()
     {
-        Extra ??= new IoptPagesExtra();
-        if (Extra.Cover == null)
+        var extra = Extra;
+        if (extra == null)
         {
-            Extra.Cover = new CoverCount();
+            Source = extra = new IoptPagesExtra(Source);
+        }
+
+        if (extra.Cover == null)
+        {
+            extra.Cover = new CoverCount();
             if (_allPinned)
             {
-                Extra.Cover.Add(0, PageCount - 1);
+                extra.Cover.Add(0, PageCount - 1);
             }
         }
 
-        return Extra.Cover;
+        return extra.Cover;
     }
 
     private int PinRun(PhysicalMemory memory, ulong first, ulong last)
@@ -265,24 +268,5 @@ internal sealed unsafe class IoptPages
             memory.Unpin((void*)host, piece);
             done += piece;
         }
-    }
-}
-
-/// <summary>The parts of <see cref="IoptPages"/> that most do not need.</summary>
-internal sealed class IoptPagesExtra
-{
-    /// <summary>How often each page is used; null while all pages are used by one area or by none.</summary>
-    internal CoverCount? Cover;
-
-    /// <summary>For IOMMU_IOAS_MAP_FILE: the file, with a mapping of it in this process.</summary>
-    internal FilePages? File;
-
-    /// <summary>For a dma-buf: the exporter's memory.</summary>
-    internal DmaBufPages? DmaBuf;
-
-    internal void Release(IoptPages pages)
-    {
-        File?.Close();
-        DmaBuf?.Close(pages);
     }
 }
