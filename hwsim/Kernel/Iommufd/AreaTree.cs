@@ -1,8 +1,8 @@
 namespace IommuFd.HwSim.Kernel;
 
 /// <summary>
-/// The areas of an address space by IOVA: a B+ tree, as the kernel's maple tree is one, so that ten million areas are four levels. Areas never overlap.
-/// Nodes that were used are used again: mapping and unmapping allocates nothing once there are enough.
+/// The areas of an address space by IOVA: a B+ tree, as the kernel's maple tree is one, so that ten million areas are four levels. Areas never
+/// overlap. Nodes that were used are used again: mapping and unmapping allocates nothing once there are enough.
 /// </summary>
 /// <remarks>
 /// A node's key is the lowest IOVA below it. A search reads one node of each level and the end of the area before the IOVA that is asked for.
@@ -19,8 +19,8 @@ internal sealed class AreaTree
     // More than this many free nodes are left to the collector.
     private const int MostFree = 1024;
 
-    // Nodes are made so many at a time as there are, up to this many: side by side on the heap, not each between the areas that were made while the one
-    // before filled up. Ten million areas make a heap of 1.2 GB, their leaves 190 MB.
+    // Nodes are made so many at a time as there are, up to this many: side by side on the heap, not each between the areas that were made while the
+    // one before filled up. Ten million areas make a heap of 1.2 GB, their leaves 190 MB.
     private const int Batch = 64;
 
     private AreaTreeNode _root = new();

@@ -4,7 +4,9 @@ using System.Runtime.Intrinsics;
 
 namespace IommuFd.HwSim.Kernel;
 
-/// <summary>A node of an <see cref="AreaTree"/>: keys in order, side by side, and what is under each, areas in a leaf and nodes in other nodes.</summary>
+/// <summary>
+/// A node of an <see cref="AreaTree"/>: keys in order, side by side, and what is under each, areas in a leaf and nodes in other nodes.
+/// </summary>
 internal sealed class AreaTreeNode
 {
     /// <summary>How many keys fit.</summary>
@@ -33,7 +35,9 @@ internal sealed class AreaTreeNode
     // SAFETY: as above.
     internal AreaTreeNode Child(int at) => Unsafe.As<AreaTreeNode>(_items[at]!);
 
-    /// <summary>How many keys are not above an IOVA. All are compared: the cache lines come at the same time, and there is no branch to guess.</summary>
+    /// <summary>
+    /// How many keys are not above an IOVA. All are compared: the cache lines come at the same time, and there is no branch to guess.
+    /// </summary>
     internal int UpTo(ulong iova)
     {
         ref var key = ref _keys[0];
