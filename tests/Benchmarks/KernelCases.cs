@@ -15,11 +15,13 @@ internal sealed class KernelCases(string node) : IDisposable
     private DmaBuffer? _buffer;
 
 
-    public IEnumerable<Case> All()
+    /// <summary>Map and unmap in three sizes.</summary>
+    /// <param name="note">What the names say of how it is measured.</param>
+    public IEnumerable<Case> All(string note)
     {
-        yield return new Case(14, "real kernel: map and unmap 4 KiB", "map-4K", "ns", 1.1, () => () => Maps(4096, 300)) { Times = (9, 8) };
-        yield return new Case(14, "real kernel: map and unmap 2 MiB", "map-2M", "ns", 1.1, () => () => Maps(2 << 20, 10)) { Times = (5, 4) };
-        yield return new Case(14, "real kernel: map and unmap 1 GiB", "map-1G", "ns", 1.1, () => () => Maps(1 << 30, 1)) { Times = (3, 2) };
+        yield return new Case(14, $"real kernel: map and unmap 4 KiB, {note}", "map-4K", "ns", 1.1, () => () => Maps(4096, 300)) { Times = (9, 8) };
+        yield return new Case(14, $"real kernel: map and unmap 2 MiB, {note}", "map-2M", "ns", 1.1, () => () => Maps(2 << 20, 10)) { Times = (5, 4) };
+        yield return new Case(14, $"real kernel: map and unmap 1 GiB, {note}", "map-1G", "ns", 1.1, () => () => Maps(1 << 30, 1)) { Times = (3, 2) };
     }
 
     public void Dispose()

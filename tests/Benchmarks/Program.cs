@@ -2,13 +2,13 @@ using System.Globalization;
 using Benchmarks;
 
 // Benchmarks BASELINE REPORT OUTSIDE [CASE...]: runs each case and its C baseline in turn, and prints one line per case; a run of all cases is written to REPORT,
-// with the lines of the file OUTSIDE, which scripts measured. On the real kernel, with two devices that a VFIO driver has: Benchmarks kernel PROGRAM CDEV CDEV
-// (map and unmap; one device is C's), Benchmarks flows PROGRAM CDEV CDEV MIB NOTE (the flows, of a guest with so much memory).
+// with the lines of the file OUTSIDE, which scripts measured. On the real kernel, with two devices that a VFIO driver has: Benchmarks kernel PROGRAM CDEV CDEV NOTE
+// (map and unmap; one device is C's), Benchmarks flows PROGRAM CDEV CDEV MIB NOTE (the flows, of a guest with so much memory). NOTE is part of the cases' names.
 // Benchmarks bdn [FILTER]: some of the calls one by one under BenchmarkDotNet.
 // The ratio of a round is best by best; the figure given is the median over the rounds. Exit code 1 when a goal is missed twice in a row.
 var report = new Report();
-if (args is ["kernel", var maps, var ours, var theirs])
-    return Measure(new KernelCases(ours), static cases => cases.All(), new BaselineProcess(maps, theirs));
+if (args is ["kernel", var maps, var ours, var theirs, var how])
+    return Measure(new KernelCases(ours), cases => cases.All(how), new BaselineProcess(maps, theirs));
 if (args is ["flows", var flows, var first, var second, var mebibytes, var note])
 {
     // C and C# have both devices in turn.
