@@ -63,7 +63,7 @@ public sealed unsafe partial class UserMemoryTests : IDisposable
     [Fact]
     public void The_process_itself_has_lost_it()
     {
-        nint memory = _c.Pages(1);
+        nint memory = Alone(_c.Kernel, 1);
         Map(memory, Page);
         Ok(_c.Kernel.Munmap(memory, (nuint)Page));
         ulong iova = 0x2000_0000;
