@@ -63,7 +63,8 @@ internal sealed partial class CommandLog : TextWriter
             return request;
         }
 
-        return IoctlCommands.TryFind(IoctlDialect.Vfio, IoctlFile.VfioContainer, proposed.Request, out IoctlCommand container) ? container.Name : null;
+        return IoctlCommands.TryFind(IoctlDialect.Vfio, IoctlFile.VfioContainer, proposed.Request, out IoctlCommand container) ? container.Name
+            : null;
     }
 
     [GeneratedRegex(@"^ioctl\([^,]*, ([A-Z][A-Z0-9_]+|0x3ba0)\b")]

@@ -7,9 +7,9 @@ using Xunit;
 namespace Conformance;
 
 /// <summary>
-/// A simulated machine on which every ioctl of a case first fails at everything that can fail in it, one after the other: copies from and to user memory,
-/// pins, physical memory, new descriptors. Each time the errno must be the one for that, and nothing may be left behind. Then the call is made without a fault, and the
-/// case goes on as if nothing had happened.
+/// A simulated machine on which every ioctl of a case first fails at everything that can fail in it, one after the other: copies from and to user
+/// memory, pins, physical memory, new descriptors. Each time the errno must be the one for that, and nothing may be left behind. Then the call is
+/// made without a fault, and the case goes on as if nothing had happened.
 /// </summary>
 internal sealed class FailNthHost(SimulatedHost inner, FailNth faults) : IHost
 {
@@ -51,7 +51,9 @@ internal sealed class FailNthKernel(SimulatedHost host, FailNth faults) : PassTh
 
             // Interrupt vectors that cannot be had are ENOSPC, whatever the reason.
             Assert.True(
-                result is -Errno.EFAULT or -Errno.ENOMEM or -Errno.EMFILE || (result == -Errno.ENOSPC && request == IommuFd.Native.Uapi.Vfio.VFIO_DEVICE_SET_IRQS), $"request {request:x}, failure {n}: {(result < 0 ? Errno.Name(-result) : "succeeded, " + result)}");
+                result is -Errno.EFAULT or -Errno.ENOMEM or -Errno.EMFILE
+                    || (result == -Errno.ENOSPC && request == IommuFd.Native.Uapi.Vfio.VFIO_DEVICE_SET_IRQS),
+                    $"request {request:x}, failure {n}: {(result < 0 ? Errno.Name(-result) : "succeeded, " + result)}");
             string after = host.DescribeHoldings();
             Assert.True(before == after, $"request {request:x}, failure {n}, {Errno.Name(-result)}: before\n{before}\nafter\n{after}");
         }
@@ -82,15 +84,18 @@ internal sealed class FailNthKernel(SimulatedHost host, FailNth faults) : PassTh
     {
         Iommufd.IOMMU_IOAS_MAP or Iommufd.IOMMU_IOAS_MAP_FILE or Iommufd.IOMMU_IOAS_COPY or Iommufd.IOMMU_IOAS_UNMAP => false,
         IommuFd.Native.Uapi.Vfio.VFIO_IOMMU_UNMAP_DMA or IommuFd.Native.Uapi.Vfio.VFIO_DEVICE_ATTACH_IOMMUFD_PT => false,
-        iommu_test_cmd.IOMMU_TEST_CMD => (iommu_test_op)Word(argument) is not (iommu_test_op.IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE or iommu_test_op.IOMMU_TEST_OP_PASID_REPLACE),
+        iommu_test_cmd.IOMMU_TEST_CMD =>
+            (iommu_test_op)Word(argument) is not (iommu_test_op.IOMMU_TEST_OP_MOCK_DOMAIN_REPLACE or iommu_test_op.IOMMU_TEST_OP_PASID_REPLACE),
         _ => true,
     };
 
-    // A part of a dirty bitmap that cannot be written is skipped, and what it would have said is lost; a new migration state is entered before its file is made.
+    // A part of a dirty bitmap that cannot be written is skipped, and what it would have said is lost; a new migration state is entered before its
+    // file is made.
     private int LastFailure(uint request, nint argument) => request switch
     {
         Iommufd.IOMMU_HWPT_GET_DIRTY_BITMAP => 2,
-        IommuFd.Native.Uapi.Vfio.VFIO_DEVICE_FEATURE when (Word(argument) & 0xffff) == IommuFd.Native.Uapi.Vfio.VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE => 2,
+        IommuFd.Native.Uapi.Vfio.VFIO_DEVICE_FEATURE when (
+            Word(argument) & 0xffff) == IommuFd.Native.Uapi.Vfio.VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE => 2,
         _ => Most,
     };
 

@@ -4,15 +4,16 @@ using Xunit;
 namespace Conformance;
 
 /// <summary>
-/// The other machines of the simulator run all cases too, each in a process of its own; and each machine once more with every ioctl failing at everything that can fail in it
-/// before it succeeds (<see cref="FailNthHost"/>).
+/// The other machines of the simulator run all cases too, each in a process of its own; and each machine once more with every ioctl failing at
+/// everything that can fail in it before it succeeds (<see cref="FailNthHost"/>).
 /// </summary>
 public sealed class OtherMachineTests
 {
     private const string OnlyTheDefault = "this run is on one chosen machine (CONFORMANCE_HOST, CONFORMANCE_TOPOLOGY or CONFORMANCE_FAIL_NTH is set)";
 
     public static bool IsDefault =>
-        !new[] { "CONFORMANCE_HOST", "CONFORMANCE_TOPOLOGY", "CONFORMANCE_FAIL_NTH" }.Any(static name => Environment.GetEnvironmentVariable(name) is not null);
+        !new[] { "CONFORMANCE_HOST", "CONFORMANCE_TOPOLOGY", "CONFORMANCE_FAIL_NTH" }.Any(
+            static name => Environment.GetEnvironmentVariable(name) is not null);
 
     [Theory(Skip = OnlyTheDefault, SkipUnless = nameof(IsDefault))]
     [InlineData("intel-scalable")]

@@ -11,7 +11,8 @@ internal abstract class PassThroughKernel(IKernel inner) : IKernel
 
     public virtual int Ioctl(int fd, uint request, nint argument) => inner.Ioctl(fd, request, argument);
 
-    public nint Mmap(nint address, nuint length, int protection, int flags, int fd, long offset) => inner.Mmap(address, length, protection, flags, fd, offset);
+    public nint Mmap(nint address, nuint length, int protection, int flags, int fd, long offset) =>
+        inner.Mmap(address, length, protection, flags, fd, offset);
 
     public int Munmap(nint address, nuint length) => inner.Munmap(address, length);
 
@@ -45,7 +46,8 @@ internal abstract class PassThroughKernel(IKernel inner) : IKernel
 
     public int SocketPair(int type, nint pair) => inner.SocketPair(type, pair);
 
-    public nint SendDescriptors(int socket, nint payload, nuint payloadLength, nint fds, int fdCount) => inner.SendDescriptors(socket, payload, payloadLength, fds, fdCount);
+    public nint SendDescriptors(int socket, nint payload, nuint payloadLength, nint fds, int fdCount) =>
+        inner.SendDescriptors(socket, payload, payloadLength, fds, fdCount);
 
     public nint ReceiveDescriptors(int socket, nint payload, nuint payloadLength, nint fds, ref int fdCount) =>
         inner.ReceiveDescriptors(socket, payload, payloadLength, fds, ref fdCount);

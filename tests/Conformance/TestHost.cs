@@ -6,8 +6,8 @@ using Xunit;
 namespace Conformance;
 
 /// <summary>
-/// The machine under test. CONFORMANCE_HOST=sim (the default) is a simulated machine of its own for every test, kernel is the running Linux; both have the same
-/// devices at the same addresses (scripts/vm/README.md). A test asserts only what Linux does.
+/// The machine under test. CONFORMANCE_HOST=sim (the default) is a simulated machine of its own for every test, kernel is the running Linux; both
+/// have the same devices at the same addresses (scripts/vm/README.md). A test asserts only what Linux does.
 /// </summary>
 internal sealed class TestHost : IDisposable
 {
@@ -64,7 +64,9 @@ internal sealed class TestHost : IDisposable
     /// <summary>A network controller with SR-IOV.</summary>
     public string Nic => Present("0000:01:00.0", "a network controller with SR-IOV");
 
-    /// <summary>One of two edus in one group with the port above them: on the conventional bus, or (behind an SMMUv3) below a port without ACS.</summary>
+    /// <summary>
+    /// One of two edus in one group with the port above them: on the conventional bus, or (behind an SMMUv3) below a port without ACS.
+    /// </summary>
     public string PairA => Present(HasOpenPort ? "0000:03:00.0" : "0000:02:01.0", "a group of two devices");
 
     /// <summary>The other one.</summary>
@@ -88,15 +90,18 @@ internal sealed class TestHost : IDisposable
     public void NeedVtd() => Need(Exists("/sys/class/iommu/dmar0"), "asserts what VT-d's driver does; the IOMMU is of another family");
 
     /// <summary>True when the IOMMU is an SMMUv3.</summary>
-    public bool IsSmmu => Sysfs.List("/sys/class/iommu", out string[] units) >= 0 && Array.Exists(units, static unit => unit.StartsWith("smmu3.", StringComparison.Ordinal));
+    public bool IsSmmu => Sysfs.List("/sys/class/iommu", out string[] units) >= 0
+        && Array.Exists(units, static unit => unit.StartsWith("smmu3.", StringComparison.Ordinal));
 
     /// <summary>Skips the test unless the VT-d unit is one without nesting and snoop control, as QEMU 10 offers it.</summary>
     public void NeedPlainVtd()
     {
         const ulong snoopControl = 1 << 7, nesting = 1 << 26;
         NeedVtd();
-        ulong ecap = ulong.Parse(Read("/sys/class/iommu/dmar0/intel-iommu/ecap"), System.Globalization.NumberStyles.HexNumber, System.Globalization.CultureInfo.InvariantCulture);
-        Need((ecap & (snoopControl | nesting)) == 0, "asserts what VT-d's driver refuses on a unit without nesting and snoop control; this one has them");
+        ulong ecap = ulong.Parse(Read("/sys/class/iommu/dmar0/intel-iommu/ecap"), System.Globalization.NumberStyles.HexNumber,
+            System.Globalization.CultureInfo.InvariantCulture);
+        Need((ecap & (snoopControl | nesting)) == 0, "asserts what VT-d's driver refuses on a unit without nesting and snoop control; this one has "
+            + "them");
     }
 
     public static string Path(string device, string attribute) => $"/sys/bus/pci/devices/{device}/{attribute}";
@@ -112,7 +117,8 @@ internal sealed class TestHost : IDisposable
     public bool Exists(string path) => Sysfs.Status(path, out _) == 0;
 
     /// <summary>The bound driver's name, or null.</summary>
-    public string? DriverOf(string device) => Sysfs.ReadLink(Path(device, "driver"), out string target) < 0 ? null : target[(target.LastIndexOf('/') + 1)..];
+    public string? DriverOf(string device) =>
+        Sysfs.ReadLink(Path(device, "driver"), out string target) < 0 ? null : target[(target.LastIndexOf('/') + 1)..];
 
     /// <summary>Number of the IOMMU group.</summary>
     public int GroupOf(string device)

@@ -1,5 +1,5 @@
-// Runs in the test machine, on its real /dev/iommu: random maps and unmaps, and after each sequence the table that the kernel made, as its debugfs prints it.
-// KernelTables DEVICE-FILE DEBUGFS-FILE SEQUENCES SEED, output on stdout; tests/HwSim.Tests/Judges/KernelTables reads it.
+// Runs in the test machine, on its real /dev/iommu: random maps and unmaps, and after each sequence the table that the kernel made, as its debugfs
+// prints it. KernelTables DEVICE-FILE DEBUGFS-FILE SEQUENCES SEED, output on stdout; tests/HwSim.Tests/Judges/KernelTables reads it.
 //   S n                          a sequence begins, with an empty address space
 //   M iova length flags va       a map that succeeded (hexadecimal), followed by
 //   P pfn count                  its physically contiguous runs

@@ -2,7 +2,9 @@ using IommuFd.Native;
 
 namespace KernelTables;
 
-/// <summary>Memory of both kinds: huge pages in the first half where the kernel has them, small ones in the second; and where it lies physically.</summary>
+/// <summary>
+/// Memory of both kinds: huge pages in the first half where the kernel has them, small ones in the second; and where it lies physically.
+/// </summary>
 // SAFETY: the mapping is ours, touched inside its length only, and unmapped once.
 internal sealed unsafe class UserBuffer : IDisposable
 {

@@ -111,9 +111,11 @@ public class FaultTests
     {
         using SimulatedHost host = new(Topology.Load("arm-smmuv3"));
         MemoryBindingStore store = new();
-        Vfio.On(host, store, "bind", "0000:02:02.0").Exits(ExitCode.Unsupported).Complains("0000:02:02.0 has no IOMMU group: no IOMMU stands in front of it. `vfio explain 0000:02:02.0` tells why.");
+        Vfio.On(host, store, "bind", "0000:02:02.0").Exits(ExitCode.Unsupported)
+            .Complains("0000:02:02.0 has no IOMMU group: no IOMMU stands in front of it. `vfio explain 0000:02:02.0` tells why.");
         Vfio explain = Vfio.On(host, store, "explain", "0000:02:02.0").Exits(ExitCode.No);
-        Assert.Contains("its requests carry the id of 0000:02:01.0, and the SMMUv3 driver takes one device for each id", explain.Out, StringComparison.Ordinal);
+        Assert.Contains(
+            "its requests carry the id of 0000:02:01.0, and the SMMUv3 driver takes one device for each id", explain.Out, StringComparison.Ordinal);
         Assert.Contains("/dev/kmsg=pci 0000:02:02.0: Aliasing StreamID 0x200 (from 0000:02:01.0) unsupported", explain.Out, StringComparison.Ordinal);
     }
 }

@@ -6,7 +6,9 @@ using Xunit;
 
 namespace Conformance.Drivers;
 
-/// <summary>The sample driver of virtual functions: two of them, the host's igb on the physical function between them, on the simulated 82576 and on QEMU's.</summary>
+/// <summary>
+/// The sample driver of virtual functions: two of them, the host's igb on the physical function between them, on the simulated 82576 and on QEMU's.
+/// </summary>
 public sealed class IgbVirtualDriverTests : IDisposable
 {
     private const string First = "0000:01:10.0", Second = "0000:01:10.2";

@@ -121,7 +121,8 @@ public sealed class NvmeDriverTests : IDisposable
 
         await Task.WhenAll(Enumerable.Range(0, 64).Select(i => nvme.Queues[0].WriteAsync((ulong)i * 2, memory, (ulong)i * 1024, 1024).AsTask()));
         memory.Buffer.Span.Clear();
-        await Task.WhenAll(Enumerable.Range(0, 64).Reverse().Select(i => nvme.Queues[0].ReadAsync((ulong)i * 2, memory, (ulong)i * 1024, 1024).AsTask()));
+        await Task.WhenAll(
+            Enumerable.Range(0, 64).Reverse().Select(i => nvme.Queues[0].ReadAsync((ulong)i * 2, memory, (ulong)i * 1024, 1024).AsTask()));
         for (uint i = 0; i < 64; i++)
         {
             Assert.Equal(i + 1000, memory.Buffer.At<uint>(i * 1024));

@@ -5,7 +5,9 @@ using Xunit;
 
 namespace Conformance.Drivers;
 
-/// <summary>The controller goes while transfers are under way: every one of them ends, with one exception that says why, and everything can be disposed.</summary>
+/// <summary>
+/// The controller goes while transfers are under way: every one of them ends, with one exception that says why, and everything can be disposed.
+/// </summary>
 public sealed class NvmeRemovalTests : IDisposable
 {
     private readonly TestHost _t = new();

@@ -37,7 +37,8 @@ public sealed class FlowTests : IDisposable
         TestHost.Need(_t.Sysfs.List("/sys/class/iommu", out string[] units) >= 0 && units.Length > 0, "there is no IOMMU");
         TestHost.Need(
             !_t.IsVtdScalable,
-            "in VT-d's scalable mode Linux makes no context entry for the requester id of a bridge to conventional PCI, so that the DMA of the pair is refused");
+            "in VT-d's scalable mode Linux makes no context entry for the requester id of a bridge to conventional PCI, so that the DMA of the "
+                + "pair is refused");
         PciAddress dev1 = PciAddress.Parse(_t.BindVfio(_t.PairA)), dev2 = PciAddress.Parse(_t.BindVfio(_t.Single));
         using IommuHost host = IommuHost.Over(_t.Host);
         using FlowRun run = new(new FlowMachine(host, kind, dev1, dev2));

@@ -6,8 +6,8 @@ using static IommuFd.HwSim.Kernel.iommu_test_cmd;
 namespace Conformance.Flows;
 
 /// <summary>
-/// Gives the mock devices of IOMMU_TEST_CMD a VFIO character device, <see cref="Node"/>, so that the library's model runs on them: bind makes one, attach and
-/// detach are the test commands for that. A mock device is always attached to something; detached is an empty address space here.
+/// Gives the mock devices of IOMMU_TEST_CMD a VFIO character device, <see cref="Node"/>, so that the library's model runs on them: bind makes one,
+/// attach and detach are the test commands for that. A mock device is always attached to something; detached is an empty address space here.
 /// </summary>
 internal sealed class MockDeviceHost(IHost inner) : IHost
 {
@@ -102,7 +102,8 @@ internal sealed unsafe class MockDeviceKernel(IKernel inner) : PassThroughKernel
 
                 var pasid = new iommu_test_cmd { id = device.Stdev, pasid_attach_pasid = attach->pasid, pasid_attach_pt_id = attach->pt_id };
                 bool again = device.Pasids.Contains(attach->pasid);
-                int result = Test(device.IommuFd, again ? iommu_test_op.IOMMU_TEST_OP_PASID_REPLACE : iommu_test_op.IOMMU_TEST_OP_PASID_ATTACH, ref pasid);
+                int result =
+                    Test(device.IommuFd, again ? iommu_test_op.IOMMU_TEST_OP_PASID_REPLACE : iommu_test_op.IOMMU_TEST_OP_PASID_ATTACH, ref pasid);
                 attach->pt_id = pasid.pasid_attach_pt_id;
                 _ = result >= 0 && device.Pasids.Add(attach->pasid);
                 return result;

@@ -8,8 +8,9 @@ using static IommuFd.HwSim.Kernel.iommu_test_cmd;
 namespace Conformance.Flows;
 
 /// <summary>
-/// Flows 4.4 to 4.6 of the proposal through the library, on the kernel's mock IOMMU: no device at hand nests, has PASIDs or asks for pages. The mock driver shows
-/// which table a device or PASID is on, what a kernel-managed table leads to, and what was invalidated; it walks no table of the program.
+/// Flows 4.4 to 4.6 of the proposal through the library, on the kernel's mock IOMMU: no device at hand nests, has PASIDs or asks for pages. The mock
+/// driver shows which table a device or PASID is on, what a kernel-managed table leads to, and what was invalidated; it walks no table of the
+/// program.
 /// </summary>
 public sealed unsafe class MockFlowTests : IDisposable
 {
@@ -60,7 +61,8 @@ public sealed unsafe class MockFlowTests : IDisposable
         Assert.Equal(0, Cached(nested.TableId, 0, IOMMU_TEST_IOTLB_DEFAULT));
 
         // The guest's invalidation reaches the table.
-        giova.InvalidateRaw((iommu_hwpt_invalidate_data_type)IOMMU_HWPT_INVALIDATE_DATA_SELFTEST, new iommu_hwpt_invalidate_selftest { flags = IOMMU_TEST_INVALIDATE_FLAG_ALL });
+        giova.InvalidateRaw((iommu_hwpt_invalidate_data_type)IOMMU_HWPT_INVALIDATE_DATA_SELFTEST,
+            new iommu_hwpt_invalidate_selftest { flags = IOMMU_TEST_INVALIDATE_FLAG_ALL });
         Assert.Equal(0, Cached(nested.TableId, 0, 0));
 
         // Detached from the child, the device is on the parent again.
@@ -123,7 +125,8 @@ public sealed unsafe class MockFlowTests : IDisposable
 
     private int LeadsTo(uint table, ulong iova, ulong offset)
     {
-        var command = new iommu_test_cmd { id = table, check_map_iova = iova, check_map_length = 0x1000, check_map_uptr = (ulong)_ram.Address + offset };
+        var command =
+            new iommu_test_cmd { id = table, check_map_iova = iova, check_map_length = 0x1000, check_map_uptr = (ulong)_ram.Address + offset };
         return _mock.Kernel.Test(iommu_test_op.IOMMU_TEST_OP_MD_CHECK_MAP, ref command);
     }
 
@@ -143,7 +146,8 @@ public sealed unsafe class MockFlowTests : IDisposable
     {
         var command = new iommu_test_cmd
         {
-            trigger_iopf_dev_id = _device.DeviceId, trigger_iopf_pasid = pasid, trigger_iopf_grpid = group, trigger_iopf_perm = 3, trigger_iopf_addr = address,
+            trigger_iopf_dev_id = _device.DeviceId, trigger_iopf_pasid = pasid, trigger_iopf_grpid = group, trigger_iopf_perm = 3,
+            trigger_iopf_addr = address,
         };
         return _mock.Kernel.Test(iommu_test_op.IOMMU_TEST_OP_TRIGGER_IOPF, ref command);
     }
@@ -152,6 +156,7 @@ public sealed unsafe class MockFlowTests : IDisposable
     {
         int fd = _t.OpenIommu();
         var command = new iommu_test_cmd { size = (uint)sizeof(iommu_test_cmd) };
-        TestHost.Need(_t.Ioctl(fd, IOMMU_TEST_CMD, ref command) == -IommuFd.Native.Errno.EOPNOTSUPP, "the kernel was built without CONFIG_IOMMUFD_TEST");
+        TestHost.Need(
+            _t.Ioctl(fd, IOMMU_TEST_CMD, ref command) == -IommuFd.Native.Errno.EOPNOTSUPP, "the kernel was built without CONFIG_IOMMUFD_TEST");
     }
 }

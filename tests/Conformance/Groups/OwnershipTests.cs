@@ -135,7 +135,8 @@ public sealed class OwnershipTests : IDisposable
     public void A_bound_cdev_keeps_the_group_from_being_opened()
     {
         int device = _t.OpenDevice(_t.Single);
-        Assert.True(_t.Kernel.Open($"/dev/vfio/{_t.GroupOf(_t.Single)}", Libc.O_RDWR | Libc.O_CLOEXEC, 0) is int open and >= 0 && _t.Kernel.Close(open) == 0);
+        Assert.True(_t.Kernel.Open($"/dev/vfio/{_t.GroupOf(_t.Single)}", Libc.O_RDWR | Libc.O_CLOEXEC, 0) is int open and >= 0
+            && _t.Kernel.Close(open) == 0);
         _t.Bind(device, _t.OpenIommu());
         TestHost.Fails(EBUSY, _t.Kernel.Open($"/dev/vfio/{_t.GroupOf(_t.Single)}", Libc.O_RDWR | Libc.O_CLOEXEC, 0));
         _t.Close(device);
@@ -197,7 +198,8 @@ public sealed class OwnershipTests : IDisposable
         TestHost.Succeeds(_t.Ioctl(group, VFIO_GROUP_SET_CONTAINER, ref iommufd), "SET_CONTAINER");
         Assert.Equal(VFIO_GROUP_FLAGS_VIABLE | VFIO_GROUP_FLAGS_CONTAINER_SET, Status(group));
         TestHost.Fails(EINVAL, _t.Ioctl(group, VFIO_GROUP_SET_CONTAINER, ref iommufd));
-        int device = _t.Keep(TestHost.Succeeds(_t.Ioctl(group, VFIO_GROUP_GET_DEVICE_FD, System.Text.Encoding.ASCII.GetBytes(_t.Single + "\0")), "GET_DEVICE_FD"));
+        int device = _t.Keep(TestHost.Succeeds(_t.Ioctl(group, VFIO_GROUP_GET_DEVICE_FD, System.Text.Encoding.ASCII.GetBytes(_t.Single + "\0")),
+            "GET_DEVICE_FD"));
         Assert.Equal(9u, _t.Info(device).num_regions);
         TestHost.Fails(EINVAL, _t.TryBind(device, iommufd));
         TestHost.Fails(ENOTTY, _t.TryDetach(device));
@@ -211,7 +213,8 @@ public sealed class OwnershipTests : IDisposable
     {
         int device = _t.OpenDevice(_t.Single), request = _t.EventFd();
         _t.Bind(device, _t.OpenIommu());
-        TestHost.Succeeds(_t.SetIrqs(device, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_REQ_IRQ_INDEX, 0, 1, request), "SET_IRQS");
+        TestHost.Succeeds(
+            _t.SetIrqs(device, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_REQ_IRQ_INDEX, 0, 1, request), "SET_IRQS");
         int result = 1;
         var unbind = new Thread(() => result = _t.Write("/sys/bus/pci/drivers/vfio-pci/unbind", _t.Single)) { IsBackground = true };
         unbind.Start();
@@ -235,7 +238,8 @@ public sealed class OwnershipTests : IDisposable
         _t.Attach(device, ioas);
         nint memory = _t.Pages(1);
         _t.Map(iommufd, ioas, memory, 0x1000, 0x10000000);
-        TestHost.Succeeds(_t.SetIrqs(device, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_REQ_IRQ_INDEX, 0, 1, request), "SET_IRQS");
+        TestHost.Succeeds(
+            _t.SetIrqs(device, VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_PCI_REQ_IRQ_INDEX, 0, 1, request), "SET_IRQS");
         int result = 1;
         var remove = new Thread(() => result = _t.Write(TestHost.Path(address, "remove"), "1")) { IsBackground = true };
         remove.Start();

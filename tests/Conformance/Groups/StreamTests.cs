@@ -7,8 +7,8 @@ using static IommuFd.Native.Errno;
 namespace Conformance.Groups;
 
 /// <summary>
-/// Linux's SMMUv3 driver has one device for each stream id (arm_smmu_insert_master). The requests of all devices behind a bridge to conventional PCI carry one id: the first
-/// device that was found has it, and the others have no IOMMU.
+/// Linux's SMMUv3 driver has one device for each stream id (arm_smmu_insert_master). The requests of all devices behind a bridge to conventional PCI
+/// carry one id: the first device that was found has it, and the others have no IOMMU.
 /// </summary>
 public sealed unsafe class StreamTests : IDisposable
 {

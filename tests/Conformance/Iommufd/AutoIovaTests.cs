@@ -5,7 +5,9 @@ using static IommuFd.Native.Errno;
 
 namespace Conformance.Iommu;
 
-/// <summary>IOVAs that the kernel chooses: the lowest hole, aligned to the length and to the memory's own alignment, at most to a huge page.</summary>
+/// <summary>
+/// IOVAs that the kernel chooses: the lowest hole, aligned to the length and to the memory's own alignment, at most to a huge page.
+/// </summary>
 public sealed class AutoIovaTests : IDisposable
 {
     private const ulong Mega = 1 << 20;

@@ -60,7 +60,8 @@ public sealed unsafe class FaultTests : IDisposable
         Assert.True(IsReadable(fd));
         Assert.Equal(Record, Read(fd, Record, out iommu_hwpt_pgfault[] faults));
         iommu_hwpt_pgfault fault = faults[0];
-        Assert.Equal((2u, mock.Idev, 0u, 7u, 3u, 0x1234000ul, 0u, 1u), (fault.flags, fault.dev_id, fault.pasid, fault.grpid, fault.perm, fault.addr, fault.length, fault.cookie));
+        Assert.Equal((2u, mock.Idev, 0u, 7u, 3u, 0x1234000ul, 0u, 1u), (fault.flags, fault.dev_id, fault.pasid, fault.grpid, fault.perm, fault.addr,
+            fault.length, fault.cookie));
         Assert.False(IsReadable(fd));
         Assert.Equal(8, Respond(fd, (1, 0)));
         Assert.Equal(-EINVAL, Respond(fd, (1, 0)));

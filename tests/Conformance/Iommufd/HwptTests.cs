@@ -313,9 +313,11 @@ public sealed unsafe class HwptTests : IDisposable
             var info = new iommu_hw_info { dev_id = mock.Idev, data_len = room, data_uptr = (ulong)buffer };
             Ok(_c.Call(IommuFd.Native.Uapi.Iommufd.IOMMU_GET_HW_INFO, ref info));
             Assert.Equal((IOMMU_HW_INFO_TYPE_SELFTEST, 8u, (byte)20), (info.out_data_type, info.data_len, info.out_max_pasid_log2));
-            Assert.Equal((ulong)(iommufd_hw_capabilities.IOMMU_HW_CAP_DIRTY_TRACKING | iommufd_hw_capabilities.IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED), info.out_capabilities);
+            Assert.Equal((ulong)(iommufd_hw_capabilities.IOMMU_HW_CAP_DIRTY_TRACKING | iommufd_hw_capabilities.IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED),
+                info.out_capabilities);
             uint first = ((uint*)buffer)[0], second = ((uint*)buffer)[1], third = ((uint*)buffer)[2];
-            Assert.Equal((room >= 4 ? 0 : uint.MaxValue, room >= 8 ? IOMMU_HW_INFO_SELFTEST_REGVAL : uint.MaxValue, room >= 12 ? 0 : uint.MaxValue), (first, second, third));
+            Assert.Equal((room >= 4 ? 0 : uint.MaxValue, room >= 8 ? IOMMU_HW_INFO_SELFTEST_REGVAL : uint.MaxValue, room >= 12 ? 0 : uint.MaxValue),
+                (first, second, third));
         }
     }
 

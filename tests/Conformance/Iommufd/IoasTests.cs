@@ -159,7 +159,8 @@ public sealed class IoasTests : IDisposable
     [InlineData(0xffff_ffff_ffff_f000, 0x1000ul, EOVERFLOW)]
     [InlineData(0xffff_ffff_ffff_f000, 0xffful, 0)]
     [InlineData(ulong.MaxValue, 1ul, EOVERFLOW)]
-    public void Map_of_memory_that_wraps_is_EOVERFLOW(ulong va, ulong length, int errno) => Assert.Equal(-errno, _c.Map(_c.IoasAlloc(), va, length, 0x10000));
+    public void Map_of_memory_that_wraps_is_EOVERFLOW(ulong va, ulong length, int errno) =>
+        Assert.Equal(-errno, _c.Map(_c.IoasAlloc(), va, length, 0x10000));
 
     [Fact]
     public void Map_with_the_reserved_field_set_is_EOPNOTSUPP()
@@ -183,7 +184,9 @@ public sealed class IoasTests : IDisposable
     {
         uint ioas = _c.IoasAlloc();
         Ok(_c.Map(ioas, 0x10000, 4 * Page, 0x10000));
-        foreach ((ulong iova, ulong length) in new (ulong, ulong)[] { (0x10000, 4 * Page), (0xf000, 2 * Page), (0x13000, 2 * Page), (0x11000, Page), (0xf000, 6 * Page), (0x13fff, 1), (0, 0x10001) })
+        foreach ((ulong iova, ulong length) in new (
+            ulong, ulong)[] { (0x10000, 4 * Page), (0xf000, 2 * Page), (0x13000, 2 * Page), (0x11000, Page), (0xf000, 6 * Page), (0x13fff, 1),
+            (0, 0x10001) })
         {
             Fails(EEXIST, _c.Map(ioas, 0x10000, length, iova));
         }

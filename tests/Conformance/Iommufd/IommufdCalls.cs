@@ -107,7 +107,8 @@ internal sealed unsafe class IommufdCalls : IDisposable
 
     public int Copy(uint destination, ulong dstIova, uint source, ulong srcIova, ulong length, uint flags = FIXED | RW)
     {
-        var cmd = new iommu_ioas_copy { dst_ioas_id = destination, dst_iova = dstIova, src_ioas_id = source, src_iova = srcIova, length = length, flags = flags };
+        var cmd = new iommu_ioas_copy { dst_ioas_id = destination, dst_iova = dstIova, src_ioas_id = source, src_iova = srcIova, length = length,
+            flags = flags };
         return Call(IOMMU_IOAS_COPY, ref cmd);
     }
 
@@ -338,7 +339,8 @@ internal sealed unsafe class IommufdCalls : IDisposable
 
     public int AccessRw(int access, ulong iova, ulong va, ulong length, uint flags)
     {
-        var cmd = new iommu_test_cmd { id = (uint)access, access_rw_iova = iova, access_rw_length = length, access_rw_uptr = va, access_rw_flags = flags };
+        var cmd = new iommu_test_cmd { id = (uint)access, access_rw_iova = iova, access_rw_length = length, access_rw_uptr = va,
+            access_rw_flags = flags };
         return Test(iommu_test_op.IOMMU_TEST_OP_ACCESS_RW, ref cmd);
     }
 
@@ -396,7 +398,8 @@ internal sealed unsafe class IommufdCalls : IDisposable
     {
         fixed (byte* p = bits)
         {
-            var cmd = new iommu_hwpt_get_dirty_bitmap { hwpt_id = hwpt, iova = iova, length = length, page_size = pageSize, data = (ulong)p, flags = flags };
+            var cmd = new iommu_hwpt_get_dirty_bitmap { hwpt_id = hwpt, iova = iova, length = length, page_size = pageSize, data = (ulong)p,
+                flags = flags };
             return Call(IOMMU_HWPT_GET_DIRTY_BITMAP, ref cmd);
         }
     }
@@ -408,7 +411,8 @@ internal sealed unsafe class IommufdCalls : IDisposable
         {
             var cmd = new iommu_hwpt_invalidate
             {
-                hwpt_id = table, data_type = type, data_uptr = (ulong)p, entry_len = length ?? (uint)sizeof(T), entry_num = count ?? (uint)requests.Length,
+                hwpt_id = table, data_type = type, data_uptr = (ulong)p, entry_len = length ?? (uint)sizeof(T),
+                entry_num = count ?? (uint)requests.Length,
             };
             int result = Call(IOMMU_HWPT_INVALIDATE, ref cmd);
             handled = cmd.entry_num;

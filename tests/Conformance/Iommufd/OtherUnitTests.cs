@@ -7,8 +7,8 @@ using static IommuFd.Native.Errno;
 namespace Conformance.Iommu;
 
 /// <summary>
-/// What the drivers of the other families do where VT-d's does something else (drivers/iommu/amd, arm/arm-smmu-v3, riscv of Linux 7.3): the virtual machine of the
-/// real-kernel lane has VT-d, so these run on the simulator's topologies.
+/// What the drivers of the other families do where VT-d's does something else (drivers/iommu/amd, arm/arm-smmu-v3, riscv of Linux 7.3): the virtual
+/// machine of the real-kernel lane has VT-d, so these run on the simulator's topologies.
 /// </summary>
 public sealed unsafe class OtherUnitTests : IDisposable
 {
@@ -72,7 +72,8 @@ public sealed unsafe class OtherUnitTests : IDisposable
         (_, uint id) = Bind();
         var info = new iommu_hw_info { dev_id = id };
         Ok(_c.Call(Iommufd.IOMMU_GET_HW_INFO, ref info));
-        if ((info.out_capabilities & (ulong)iommufd_hw_capabilities.IOMMU_HW_CAP_DIRTY_TRACKING) == 0 && (flags & (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING) != 0)
+        if ((info.out_capabilities & (ulong)iommufd_hw_capabilities.IOMMU_HW_CAP_DIRTY_TRACKING) == 0
+            && (flags & (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_DIRTY_TRACKING) != 0)
         {
             errno = EOPNOTSUPP; // a unit without HTTU, as QEMU's
         }
@@ -100,7 +101,8 @@ public sealed unsafe class OtherUnitTests : IDisposable
         Ok(_c.Call(Iommufd.IOMMU_GET_HW_INFO, ref info));
 
         // The driver of RISC-V has no information to give.
-        uint expected = Is("ivhd") ? (uint)iommu_hw_info_type.IOMMU_HW_INFO_TYPE_AMD : Is("smmu3") ? (uint)iommu_hw_info_type.IOMMU_HW_INFO_TYPE_ARM_SMMUV3 : 0;
+        uint expected = Is("ivhd") ? (uint)iommu_hw_info_type.IOMMU_HW_INFO_TYPE_AMD : Is("smmu3")
+            ? (uint)iommu_hw_info_type.IOMMU_HW_INFO_TYPE_ARM_SMMUV3 : 0;
         Assert.Equal(expected, info.out_data_type);
     }
 
@@ -126,7 +128,8 @@ public sealed unsafe class OtherUnitTests : IDisposable
 
         // AMD sets FC in every entry; SMMUv3 with CANWBS, which only ACPI can tell; RISC-V has no such operation.
         int expected = Is("riscv") || (Is("smmu3") && _t.Exists("/sys/firmware/devicetree/base")) ? 0 : 1;
-        Assert.Equal(expected, _t.Kernel.Ioctl(_c.Fd, IommuFd.Native.Uapi.Vfio.VFIO_CHECK_EXTENSION, (nint)IommuFd.Native.Uapi.Vfio.VFIO_DMA_CC_IOMMU));
+        Assert.Equal(
+            expected, _t.Kernel.Ioctl(_c.Fd, IommuFd.Native.Uapi.Vfio.VFIO_CHECK_EXTENSION, (nint)IommuFd.Native.Uapi.Vfio.VFIO_DMA_CC_IOMMU));
     }
 
     private void NeedAmd() => TestHost.Need(Is("ivhd"), "asserts what AMD's driver does; the IOMMU is of another family");
@@ -137,7 +140,8 @@ public sealed unsafe class OtherUnitTests : IDisposable
 
     private void NeedOther() => TestHost.Need(!Is("dmar"), "asserts what the drivers of other families than VT-d do");
 
-    private bool Is(string name) => _t.Sysfs.List("/sys/class/iommu", out string[] units) >= 0 && units.Any(unit => unit.StartsWith(name, StringComparison.Ordinal));
+    private bool Is(string name) =>
+        _t.Sysfs.List("/sys/class/iommu", out string[] units) >= 0 && units.Any(unit => unit.StartsWith(name, StringComparison.Ordinal));
 
     private string Reserved() => _t.Read($"/sys/kernel/iommu_groups/{_t.GroupOf(_t.Single)}/reserved_regions");
 

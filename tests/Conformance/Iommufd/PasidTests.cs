@@ -11,7 +11,8 @@ namespace Conformance.Iommu;
 /// <summary>Attaching PASIDs.</summary>
 public sealed class PasidTests : IDisposable
 {
-    private const uint PASID = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID, NEST_PARENT = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT;
+    private const uint PASID = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_PASID,
+        NEST_PARENT = (uint)iommufd_hwpt_alloc_flags.IOMMU_HWPT_ALLOC_NEST_PARENT;
 
     private readonly IommufdCalls _c = new();
 

@@ -80,7 +80,8 @@ internal sealed unsafe partial class RandomSequence
             case 2:
                 iommu_hwpt_pgfault* faults = stackalloc iommu_hwpt_pgfault[4];
                 nint got = _c.Host.Kernel.Read(_queues[queue].Fd, (nint)faults, (nuint)(40 * (1 + Draw(4))));
-                Line($"read faults {queue}", (int)got, got > 0 ? $"{faults[0].flags} {faults[0].dev_id} {faults[0].pasid} {faults[0].grpid} {faults[0].addr:x} {faults[0].cookie}" : "");
+                Line($"read faults {queue}", (int)got, got > 0 ? $"{faults[0].flags} {faults[0].dev_id} {faults[0].pasid} {faults[0].grpid} "
+                    + $"{faults[0].addr:x} {faults[0].cookie}" : "");
                 break;
             default:
                 var answer = new iommu_hwpt_page_response { cookie = (uint)Draw(4), code = (uint)Draw(3) };
@@ -133,7 +134,8 @@ internal sealed unsafe partial class RandomSequence
                 Line($"hw queue {viommu} {iova:x}", rc, rc == 0 ? $"{made}" : "");
                 break;
             default:
-                rc = _c.Invalidate(viommu, IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST, new iommu_viommu_invalidate_selftest[] { new() { vdev_id = (uint)Draw(3), cache_id = (uint)Draw(5) } }, out uint handled);
+                rc = _c.Invalidate(viommu, IOMMU_VIOMMU_INVALIDATE_DATA_SELFTEST, new iommu_viommu_invalidate_selftest[] { new() { vdev_id = (
+                    uint)Draw(3), cache_id = (uint)Draw(5) } }, out uint handled);
                 Line($"invalidate {viommu}", rc, $"{handled}");
                 break;
         }
@@ -182,7 +184,8 @@ internal sealed unsafe partial class RandomSequence
                 break;
             case 1:
                 var map = new vfio_iommu_type1_dma_map { argsz = 32, flags = 3, vaddr = Va(), iova = Iova(), size = Length() };
-                Line($"vfio map {Show(map.vaddr)} {map.size:x} {map.iova:x}", _c.Host.Ioctl(_c.Fd, IommuFd.Native.Uapi.Vfio.VFIO_IOMMU_MAP_DMA, ref map));
+                Line($"vfio map {Show(map.vaddr)} {map.size:x} {map.iova:x}",
+                    _c.Host.Ioctl(_c.Fd, IommuFd.Native.Uapi.Vfio.VFIO_IOMMU_MAP_DMA, ref map));
                 break;
             case 2:
                 var unmap = new vfio_iommu_type1_dma_unmap { argsz = 24, flags = Draw(8) == 0 ? 2u : 0, iova = Iova(), size = Length() };

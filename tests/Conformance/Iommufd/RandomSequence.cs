@@ -10,8 +10,8 @@ using static IommuFd.HwSim.Kernel.iommu_test_op;
 namespace Conformance.Iommu;
 
 /// <summary>
-/// Commands with good and bad arguments, drawn from a seed, and a line of text for each with its result. The lines are the same on every host that keeps
-/// Linux's rules: addresses are written relative to the buffers, descriptors by their order.
+/// Commands with good and bad arguments, drawn from a seed, and a line of text for each with its result. The lines are the same on every host that
+/// keeps Linux's rules: addresses are written relative to the buffers, descriptors by their order.
 /// </summary>
 internal sealed unsafe partial class RandomSequence : IDisposable
 {
@@ -235,7 +235,8 @@ internal sealed unsafe partial class RandomSequence : IDisposable
         bool nested = Draw(2) == 0;
         uint device = Idev(), table = Id(nested ? Draw(3) == 0 ? Kind.Viommu : Kind.Hwpt : Kind.Ioas);
         uint flags = (uint)(Draw(3) == 0 ? Draw(32) : (Draw(2) * 8) + Draw(2)), fault = Id(Kind.Fault);
-        int rc = nested ? _c.NestedAlloc(device, table, flags & ~1u, out uint hwpt, fault) : _c.HwptAlloc(device, table, flags, out hwpt, fault: fault);
+        int rc = nested ? _c.NestedAlloc(device, table, flags & ~1u, out uint hwpt, fault)
+            : _c.HwptAlloc(device, table, flags, out hwpt, fault: fault);
         if (rc == 0)
         {
             _ids[Kind.Hwpt].Add(hwpt);

@@ -5,8 +5,8 @@ using Xunit;
 namespace Conformance.Iommu;
 
 /// <summary>
-/// Random sequences of commands. CONFORMANCE_RANDOM=seed:calls:file writes the text of one sequence to a file, so that two hosts can be compared call by call;
-/// without it the sequences below must have the text that Linux 7.3 has, known by its hash.
+/// Random sequences of commands. CONFORMANCE_RANDOM=seed:calls:file writes the text of one sequence to a file, so that two hosts can be compared call
+/// by call; without it the sequences below must have the text that Linux 7.3 has, known by its hash.
 /// </summary>
 public sealed class RandomTests
 {

@@ -252,7 +252,8 @@ public sealed unsafe class VfioCompatTests : IDisposable
 
     private int Map(ulong va, ulong size, ulong iova, uint flags = MAP_READ | MAP_WRITE)
     {
-        var map = new vfio_iommu_type1_dma_map { argsz = (uint)sizeof(vfio_iommu_type1_dma_map), flags = flags, vaddr = va, iova = iova, size = size };
+        var map = new vfio_iommu_type1_dma_map { argsz = (uint)sizeof(vfio_iommu_type1_dma_map), flags = flags, vaddr = va, iova = iova,
+            size = size };
         return _c.Host.Ioctl(_c.Fd, VFIO_IOMMU_MAP_DMA, ref map);
     }
 

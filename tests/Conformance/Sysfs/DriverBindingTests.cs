@@ -76,7 +76,8 @@ public sealed class DriverBindingTests : IDisposable
     }
 
     [Fact]
-    public void Drivers_probe_of_a_bound_device_succeeds() => TestHost.Succeeds(_t.Write(Bus + "/drivers_probe", _t.BindVfio(_t.Single)), "drivers_probe");
+    public void Drivers_probe_of_a_bound_device_succeeds() =>
+        TestHost.Succeeds(_t.Write(Bus + "/drivers_probe", _t.BindVfio(_t.Single)), "drivers_probe");
 
     [Fact]
     public void Vfio_pci_refuses_a_bridge_with_EINVAL()
@@ -140,7 +141,8 @@ public sealed class DriverBindingTests : IDisposable
     public void A_new_id_that_is_none_is_EINVAL(string id) => TestHost.Fails(EINVAL, _t.Write(Vfio + "/new_id", id + "\n"));
 
     [Fact]
-    public void A_new_id_that_the_driver_knows_already_is_EEXIST() => TestHost.Fails(EEXIST, _t.Write(Bus + "/drivers/nvme/new_id", "1b36 0010 ffffffff ffffffff 010802 ffffff"));
+    public void A_new_id_that_the_driver_knows_already_is_EEXIST() =>
+        TestHost.Fails(EEXIST, _t.Write(Bus + "/drivers/nvme/new_id", "1b36 0010 ffffffff ffffffff 010802 ffffff"));
 
     [Fact]
     public void Enable_counts_for_a_device_without_driver_only()

@@ -45,7 +45,8 @@ public sealed unsafe class ContainerTests : IDisposable
 
     private int Map(int container, nint address, ulong size, ulong iova, uint flags = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE)
     {
-        vfio_iommu_type1_dma_map map = new() { argsz = (uint)sizeof(vfio_iommu_type1_dma_map), flags = flags, vaddr = (ulong)address, iova = iova, size = size };
+        vfio_iommu_type1_dma_map map =
+            new() { argsz = (uint)sizeof(vfio_iommu_type1_dma_map), flags = flags, vaddr = (ulong)address, iova = iova, size = size };
         return _t.Ioctl(container, VFIO_IOMMU_MAP_DMA, ref map);
     }
 
@@ -89,7 +90,8 @@ public sealed unsafe class ContainerTests : IDisposable
     }
 
     [Fact]
-    public void Set_iommu_without_a_group_is_EINVAL() => TestHost.Fails(EINVAL, _t.Kernel.Ioctl(OpenContainer(), VFIO_SET_IOMMU, (nint)VFIO_TYPE1v2_IOMMU));
+    public void Set_iommu_without_a_group_is_EINVAL() =>
+        TestHost.Fails(EINVAL, _t.Kernel.Ioctl(OpenContainer(), VFIO_SET_IOMMU, (nint)VFIO_TYPE1v2_IOMMU));
 
     [Theory]
     [InlineData(99u, ENODEV)]

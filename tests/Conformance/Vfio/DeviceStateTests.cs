@@ -24,7 +24,8 @@ public sealed class DeviceStateTests : IDisposable
     [InlineData(VFIO_DEVICE_ATTACH_IOMMUFD_PT)]
     [InlineData(VFIO_DEVICE_DETACH_IOMMUFD_PT)]
     [InlineData(0x3b01u)]
-    public void Before_bind_every_command_is_EINVAL(uint request) => TestHost.Fails(EINVAL, _t.Ioctl(_t.OpenDevice(_t.Single), request, new byte[128]));
+    public void Before_bind_every_command_is_EINVAL(uint request) =>
+        TestHost.Fails(EINVAL, _t.Ioctl(_t.OpenDevice(_t.Single), request, new byte[128]));
 
     [Fact]
     public void Before_bind_a_region_read_is_EINVAL()
@@ -134,7 +135,8 @@ public sealed class DeviceStateTests : IDisposable
     }
 
     [Fact]
-    public void Bind_with_a_wild_pointer_is_EFAULT() => TestHost.Fails(EFAULT, _t.Kernel.Ioctl(_t.OpenDevice(_t.Single), VFIO_DEVICE_BIND_IOMMUFD, 0x1000));
+    public void Bind_with_a_wild_pointer_is_EFAULT() =>
+        TestHost.Fails(EFAULT, _t.Kernel.Ioctl(_t.OpenDevice(_t.Single), VFIO_DEVICE_BIND_IOMMUFD, 0x1000));
 
     [Fact]
     public unsafe void A_token_for_a_device_without_SR_IOV_is_EINVAL()
@@ -142,7 +144,8 @@ public sealed class DeviceStateTests : IDisposable
         Guid token = Guid.NewGuid();
         vfio_device_bind_iommufd bind = new()
         {
-            argsz = (uint)sizeof(vfio_device_bind_iommufd), flags = VFIO_DEVICE_BIND_FLAG_TOKEN, iommufd = _t.OpenIommu(), token_uuid_ptr = (ulong)&token,
+            argsz = (uint)sizeof(vfio_device_bind_iommufd), flags = VFIO_DEVICE_BIND_FLAG_TOKEN, iommufd = _t.OpenIommu(),
+            token_uuid_ptr = (ulong)&token,
         };
         TestHost.Fails(EINVAL, _t.Ioctl(_t.OpenDevice(_t.Single), VFIO_DEVICE_BIND_IOMMUFD, ref bind));
     }
@@ -153,7 +156,8 @@ public sealed class DeviceStateTests : IDisposable
         Guid token = Guid.NewGuid();
         vfio_device_bind_iommufd bind = new()
         {
-            argsz = (uint)sizeof(vfio_device_bind_iommufd), flags = VFIO_DEVICE_BIND_FLAG_TOKEN, iommufd = _t.OpenIommu(), token_uuid_ptr = (ulong)&token,
+            argsz = (uint)sizeof(vfio_device_bind_iommufd), flags = VFIO_DEVICE_BIND_FLAG_TOKEN, iommufd = _t.OpenIommu(),
+            token_uuid_ptr = (ulong)&token,
         };
         TestHost.Succeeds(_t.Ioctl(_t.OpenDevice(_t.Nic), VFIO_DEVICE_BIND_IOMMUFD, ref bind), "BIND with token");
     }

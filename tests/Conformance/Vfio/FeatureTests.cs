@@ -66,7 +66,8 @@ public sealed unsafe class FeatureTests : IDisposable
     public void Flags_that_make_no_sense_are_EINVAL(uint flags) => TestHost.Fails(EINVAL, Feature(Bound(_t.Single).Device, flags, new byte[16]));
 
     [Fact]
-    public void A_size_below_the_head_is_EINVAL() => TestHost.Fails(EINVAL, Feature(Bound(_t.Single).Device, VFIO_DEVICE_FEATURE_LOW_POWER_EXIT | Set, [], argsz: 7));
+    public void A_size_below_the_head_is_EINVAL() =>
+        TestHost.Fails(EINVAL, Feature(Bound(_t.Single).Device, VFIO_DEVICE_FEATURE_LOW_POWER_EXIT | Set, [], argsz: 7));
 
     [Fact]
     public void Low_power_is_entered_once()
@@ -98,7 +99,8 @@ public sealed unsafe class FeatureTests : IDisposable
         byte[] payload = new byte[16 + (16 * ranges.Length)];
         fixed (byte* pointer = payload)
         {
-            *(vfio_device_feature_dma_buf*)pointer = new() { region_index = region, open_flags = Libc.O_CLOEXEC | Libc.O_RDWR, flags = flags, nr_ranges = (uint)ranges.Length };
+            *(vfio_device_feature_dma_buf*)pointer =
+                new() { region_index = region, open_flags = Libc.O_CLOEXEC | Libc.O_RDWR, flags = flags, nr_ranges = (uint)ranges.Length };
             for (int i = 0; i < ranges.Length; i++)
             {
                 ((vfio_region_dma_range*)(pointer + 16))[i] = new() { offset = ranges[i].Offset, length = ranges[i].Length };
@@ -114,7 +116,8 @@ public sealed unsafe class FeatureTests : IDisposable
         iommu_ioas_map_file map = new()
         {
             size = (uint)sizeof(iommu_ioas_map_file),
-            flags = (uint)(iommufd_ioas_map_flags.IOMMU_IOAS_MAP_FIXED_IOVA | iommufd_ioas_map_flags.IOMMU_IOAS_MAP_READABLE | iommufd_ioas_map_flags.IOMMU_IOAS_MAP_WRITEABLE),
+            flags = (uint)(iommufd_ioas_map_flags.IOMMU_IOAS_MAP_FIXED_IOVA | iommufd_ioas_map_flags.IOMMU_IOAS_MAP_READABLE
+                | iommufd_ioas_map_flags.IOMMU_IOAS_MAP_WRITEABLE),
             ioas_id = (uint)ioas,
             fd = descriptor,
             length = length,
@@ -178,7 +181,8 @@ public sealed unsafe class FeatureTests : IDisposable
     {
         int device = Bound(_t.Single).Device, eventfd = _t.EventFd();
         Assert.Equal(2, _t.WriteRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, 4, 2, 2));
-        vfio_device_ioeventfd request = new() { argsz = (uint)sizeof(vfio_device_ioeventfd), flags = VFIO_DEVICE_IOEVENTFD_32, offset = 4, data = 0x12345678, fd = eventfd };
+        vfio_device_ioeventfd request =
+            new() { argsz = (uint)sizeof(vfio_device_ioeventfd), flags = VFIO_DEVICE_IOEVENTFD_32, offset = 4, data = 0x12345678, fd = eventfd };
         TestHost.Succeeds(_t.Ioctl(device, VFIO_DEVICE_IOEVENTFD, ref request), "IOEVENTFD");
         TestHost.Fails(EEXIST, _t.Ioctl(device, VFIO_DEVICE_IOEVENTFD, ref request));
         ulong one = 1;
@@ -205,7 +209,8 @@ public sealed unsafe class FeatureTests : IDisposable
     public void An_ioeventfd_refuses(uint flags, ulong offset, int fd, int errno)
     {
         int device = Bound(_t.Single).Device, eventfd = _t.EventFd();
-        vfio_device_ioeventfd request = new() { argsz = (uint)sizeof(vfio_device_ioeventfd), flags = flags, offset = offset, data = 1, fd = fd > 0 ? eventfd : fd };
+        vfio_device_ioeventfd request =
+            new() { argsz = (uint)sizeof(vfio_device_ioeventfd), flags = flags, offset = offset, data = 1, fd = fd > 0 ? eventfd : fd };
         TestHost.Fails(errno, _t.Ioctl(device, VFIO_DEVICE_IOEVENTFD, ref request));
     }
 }

@@ -8,8 +8,8 @@ using static IommuFd.Native.Uapi.Vfio;
 namespace Conformance.Vfio;
 
 /// <summary>
-/// Devices without an IOMMU in VFIO's unsafe mode: the real machine boots with its IOMMU off (mode off), the simulator's topology is no-iommu. The mode is switched on and
-/// off by each case.
+/// Devices without an IOMMU in VFIO's unsafe mode: the real machine boots with its IOMMU off (mode off), the simulator's topology is no-iommu. The
+/// mode is switched on and off by each case.
 /// </summary>
 public sealed unsafe class NoIommuTests : IDisposable
 {
@@ -83,7 +83,8 @@ public sealed unsafe class NoIommuTests : IDisposable
         byte[] info = new byte[64];
         info[0] = 64;
         TestHost.Fails(ENOTTY, _t.Ioctl(container, VFIO_IOMMU_GET_INFO, info));
-        int device = _t.Keep(TestHost.Succeeds(_t.Ioctl(group, VFIO_GROUP_GET_DEVICE_FD, Encoding.ASCII.GetBytes(_t.Single + "\0")), "GET_DEVICE_FD"));
+        int device =
+            _t.Keep(TestHost.Succeeds(_t.Ioctl(group, VFIO_GROUP_GET_DEVICE_FD, Encoding.ASCII.GetBytes(_t.Single + "\0")), "GET_DEVICE_FD"));
         Assert.Equal(9u, _t.Info(device).num_regions);
         Assert.Equal(0x11e8_1234UL, _t.ReadRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, 0, 4));
     }
@@ -145,7 +146,8 @@ public sealed unsafe class NoIommuTests : IDisposable
         (int device, int iommufd, _) = Bound();
         int ioas = _t.AllocIoas(iommufd);
         _t.Attach(device, ioas);
-        iommu_ioas_noiommu_get_pa cmd = new() { size = (uint)sizeof(iommu_ioas_noiommu_get_pa), flags = flags, ioas_id = (uint)ioas, iova = iova, length = length };
+        iommu_ioas_noiommu_get_pa cmd =
+            new() { size = (uint)sizeof(iommu_ioas_noiommu_get_pa), flags = flags, ioas_id = (uint)ioas, iova = iova, length = length };
         TestHost.Fails(errno, _t.Ioctl(iommufd, Iommufd.IOMMU_IOAS_NOIOMMU_GET_PA, ref cmd));
     }
 

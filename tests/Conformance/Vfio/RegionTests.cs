@@ -22,7 +22,8 @@ public sealed class RegionTests : IDisposable
     }
 
     private void EnableMemory(int device) =>
-        Assert.Equal(2, _t.WriteRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, Command, 2, _t.ReadRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, Command, 2) | 2));
+        Assert.Equal(
+            2, _t.WriteRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, Command, 2, _t.ReadRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, Command, 2) | 2));
 
     [Fact]
     public void A_PCI_function_has_nine_regions_and_five_kinds_of_interrupt()
@@ -297,7 +298,8 @@ public sealed class RegionTests : IDisposable
     {
         int device = Bound(_t.Nic);
         var found = new List<ulong>();
-        for (ulong at = _t.ReadRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, 0x34, 1); at != 0 && found.Count < 48; at = _t.ReadRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, (long)at + 1, 1))
+        for (ulong at = _t.ReadRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, 0x34, 1); at != 0
+            && found.Count < 48; at = _t.ReadRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, (long)at + 1, 1))
         {
             found.Add(_t.ReadRegion(device, VFIO_PCI_CONFIG_REGION_INDEX, (long)at, 1));
         }

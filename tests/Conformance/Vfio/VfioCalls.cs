@@ -42,7 +42,8 @@ internal static class VfioCalls
         iommu_ioas_map map = new()
         {
             size = (uint)sizeof(iommu_ioas_map),
-            flags = (uint)(iommufd_ioas_map_flags.IOMMU_IOAS_MAP_FIXED_IOVA | iommufd_ioas_map_flags.IOMMU_IOAS_MAP_READABLE | iommufd_ioas_map_flags.IOMMU_IOAS_MAP_WRITEABLE),
+            flags = (uint)(iommufd_ioas_map_flags.IOMMU_IOAS_MAP_FIXED_IOVA | iommufd_ioas_map_flags.IOMMU_IOAS_MAP_READABLE
+                | iommufd_ioas_map_flags.IOMMU_IOAS_MAP_WRITEABLE),
             ioas_id = (uint)ioas,
             user_va = (ulong)address,
             length = length,

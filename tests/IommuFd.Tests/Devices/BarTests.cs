@@ -112,7 +112,8 @@ public sealed class BarTests
         using IommuContext context = machine.Host.OpenContext();
         BoundDevice device = machine.OpenDevice().Bind(context, cookie: 1);
         Bar bar = device.OpenBar(0, BarAccess.Calls);
-        machine.Kernel.Setup(k => k.Pwrite(It.IsAny<int>(), It.IsAny<nint>(), It.IsAny<nuint>(), It.IsAny<long>())).Returns((int _, nint _, nuint count, long _) =>
+        machine.Kernel.Setup(k => k.Pwrite(It.IsAny<int>(), It.IsAny<nint>(), It.IsAny<nuint>(), It.IsAny<long>()))
+            .Returns((int _, nint _, nuint count, long _) =>
         {
             called.Set();
             mayReturn.Wait();

@@ -127,7 +127,8 @@ public sealed class AreaTreeTests
         _model.Remove(area.Iova);
     }
 
-    private IoptArea? Lowest(ulong first, ulong last) => _model.Values.ElementAtOrDefault(FirstEndingAt(first)) is { } area && area.Iova <= last ? area : null;
+    private IoptArea? Lowest(ulong first, ulong last) =>
+        _model.Values.ElementAtOrDefault(FirstEndingAt(first)) is { } area && area.Iova <= last ? area : null;
 
     // The number of the first area of the model that ends at an IOVA or above.
     private int FirstEndingAt(ulong iova)
