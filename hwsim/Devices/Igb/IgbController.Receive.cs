@@ -154,6 +154,7 @@ public sealed unsafe partial class IgbController
             descriptor = format == 0
                 ? new Descriptor { W0 = descriptor.W0, W1 = descriptor.W1, W2 = part, W3 = (state & 0xff) | (state >> 24 & 0xe0) << 8 | vlan << 16 }
                 : new Descriptor { W0 = hashKind | type << 4, W1 = hash, W2 = state, W3 = part | vlan << 16 };
+            Polled?.Publish(); // whoever sees the frame in memory sees it counted
             if (!Deposit(queue, at, &descriptor, 16))
             {
                 _receiveStalled[queue] = true;
