@@ -11,7 +11,7 @@ using static IommuFd.HwSim.Kernel.iommu_test_cmd;
 
 namespace Benchmarks;
 
-/// <summary>The flows of the proposal, section 4, in the library's model, each from opening to closing. baseline/flows.c makes the same calls without a library.</summary>
+/// <summary>The flows of the proposal, section 4, in the library's model, each from opening to closing. baseline/kernel.c makes the same calls without a library.</summary>
 internal sealed class FlowCases : IDisposable
 {
     private const ulong Page = 4096;

@@ -2,18 +2,30 @@ using System.Globalization;
 using Benchmarks;
 
 // Benchmarks BASELINE REPORT OUTSIDE [CASE...]: runs each case and its C baseline in turn, and prints one line per case; a run of all cases is written to REPORT,
-// with the lines of the file OUTSIDE, which scripts measured. On the real kernel, with two devices that a VFIO driver has: Benchmarks kernel PROGRAM CDEV CDEV NOTE
-// (map and unmap; one device is C's), Benchmarks flows PROGRAM CDEV CDEV MIB NOTE (the flows, of a guest with so much memory). NOTE is part of the cases' names.
+// with the lines of the file OUTSIDE, which scripts measured. Benchmarks kernel PROGRAM CDEV CDEV MIB NOTE: the cases on the real kernel, with two devices that a VFIO
+// driver has and flows of a guest with so much memory; NOTE is part of their names.
 // Benchmarks bdn [FILTER]: some of the calls one by one under BenchmarkDotNet.
 // The ratio of a round is best by best; the figure given is the median over the rounds. Exit code 1 when a goal is missed twice in a row.
 var report = new Report();
-if (args is ["kernel", var maps, var ours, var theirs, var how])
-    return Measure(new KernelCases(ours), cases => cases.All(how), new BaselineProcess(maps, theirs));
-if (args is ["flows", var flows, var first, var second, var mebibytes, var note])
+if (args is ["kernel", var program, var first, var second, var mebibytes, var note])
 {
-    // C and C# have both devices in turn.
-    return Measure(FlowCases.OnKernel(first, second, ulong.Parse(mebibytes, CultureInfo.InvariantCulture) << 20), cases => cases.BesideC(note),
-        new BaselineProcess(flows, first, second, mebibytes));
+    Measure(new KernelCases(first), cases => cases.All(note));
+
+    // Nobody has the devices open now: in the flows C and C# have both, in turn.
+    var memory = ulong.Parse(mebibytes, CultureInfo.InvariantCulture) << 20;
+    Measure(FlowCases.OnKernel(first, second, memory), cases => cases.BesideC($"guest of {mebibytes} MiB, {note}"));
+    return report.Missed == 0 ? 0 : 1;
+
+    void Measure<T>(T cases, Func<T, IEnumerable<Case>> list)
+        where T : IDisposable
+    {
+        using var beside = new BaselineProcess(program, first, second, mebibytes);
+        using (cases)
+        {
+            foreach (var one in list(cases))
+                Console.WriteLine(report.Add(one, Measurement.Of(one, beside)));
+        }
+    }
 }
 
 if (args is ["bdn", ..])
@@ -54,16 +66,3 @@ Console.WriteLine(report.Missed == 0 ? "every goal met" : report.Missed == 1 ? "
 if (wanted.Length == 0)
     report.Write(args[1]);
 return report.Missed == 0 ? 0 : 1;
-
-int Measure<T>(T cases, Func<T, IEnumerable<Case>> list, BaselineProcess beside)
-    where T : IDisposable
-{
-    using (beside)
-    using (cases)
-    {
-        foreach (var one in list(cases))
-            Console.WriteLine(report.Add(one, Measurement.Of(one, beside)));
-    }
-
-    return report.Missed == 0 ? 0 : 1;
-}
