@@ -4,29 +4,29 @@ namespace IommuFd.HwSim.PageTables;
 /// A page-table format as its data book describes it: how entries are read and written, nothing about how tables are walked or built.
 /// Implemented by empty structs, so that the builder and the walker are compiled once per format with everything inlined.
 /// </summary>
-/// <remarks>Members take any 64 bits as an entry: they classify and extract, they never fail.</remarks>
+/// <remarks>Members take any 64 bits as an entry: they classify and extract, they never fail. What most formats have in common is here.</remarks>
 public interface IPageTableFormat
 {
     /// <summary>The name used at the command line and in reports.</summary>
     static abstract string Name { get; }
 
     /// <summary>log2 of the bytes of an entry: 3, or 2 for Sv32.</summary>
-    static abstract int EntrySizeLg2 { get; }
+    static virtual int EntrySizeLg2 => 3;
 
     /// <summary>True when using a table sets the accessed bit in the entry that points to it, not only in the leaf.</summary>
-    static abstract bool AccessedInTables { get; }
+    static virtual bool AccessedInTables => false;
 
     /// <summary>True when a table entry can point to a table more than one level down.</summary>
-    static abstract bool SkipsLevels { get; }
+    static virtual bool SkipsLevels => false;
 
     /// <summary>True when input addresses can be sign-extended (<see cref="PageTableFeatures.SignExtend"/>).</summary>
-    static abstract bool HasSignedAddresses { get; }
+    static virtual bool HasSignedAddresses => false;
 
     /// <summary>log2 of the number of entries of a table below the root; 0 when it depends on the granule.</summary>
-    static abstract int LevelBits { get; }
+    static virtual int LevelBits => 9;
 
     /// <summary>How many bits lower than in the address its bits 31:12 are in an entry that points to a table.</summary>
-    static abstract int AddressShift { get; }
+    static virtual int AddressShift => 0;
 
     /// <summary>log2 of the bytes that one entry of this level maps.</summary>
     /// <param name="geometry">The table's configuration.</param>
@@ -52,7 +52,7 @@ public interface IPageTableFormat
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="level">Level of the table that holds the entry.</param>
     /// <param name="entry">An entry of kind <see cref="EntryKind.Table"/> or <see cref="EntryKind.Leaf"/>.</param>
-    static abstract ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry);
+    static virtual ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry) => 0;
 
     /// <summary>
     /// What almost every table entry looks like: (entry and mask) equals the returned value when it is a table of level - 1, reserves and limits
@@ -82,12 +82,13 @@ public interface IPageTableFormat
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="level">Level of the table that holds the entry.</param>
     /// <param name="entry">A table entry.</param>
-    static abstract int NextLevel(in PageTableGeometry geometry, int level, ulong entry);
+    static virtual int NextLevel(in PageTableGeometry geometry, int level, ulong entry) => level - 1;
 
     /// <summary>What a table entry still allows below it; all of Read, Write, Execute and User for formats without such bits.</summary>
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="entry">A table entry.</param>
-    static abstract PageAttributes TableLimits(in PageTableGeometry geometry, ulong entry);
+    static virtual PageAttributes TableLimits(in PageTableGeometry geometry, ulong entry) =>
+        PageAttributes.Read | PageAttributes.Write | PageAttributes.Execute | PageAttributes.User;
 
     /// <summary>
     /// log2 of the size of the page that a leaf belongs to, contiguous runs included; -1 when the encoding is not valid at this level.
@@ -135,11 +136,11 @@ public interface IPageTableFormat
 
     /// <summary>What to add to an entry to move its output address forward by <paramref name="bytes"/>.</summary>
     /// <param name="bytes">A page size.</param>
-    static abstract ulong AddressStep(ulong bytes);
+    static virtual ulong AddressStep(ulong bytes) => bytes;
 
     /// <summary>What to add from entry to entry inside one page that fills several entries: 0 when all are equal.</summary>
     /// <param name="itemBytes">Bytes that one entry of the level maps.</param>
-    static abstract ulong ContiguousStep(ulong itemBytes);
+    static virtual ulong ContiguousStep(ulong itemBytes) => 0;
 
     /// <summary>
     /// True when adding <see cref="AddressStep"/> is right between these two addresses; false where the address field is in two parts and they differ
@@ -148,7 +149,7 @@ public interface IPageTableFormat
     /// <param name="geometry">The table's configuration.</param>
     /// <param name="first">First output address.</param>
     /// <param name="last">Last output address.</param>
-    static abstract bool IsLinear(in PageTableGeometry geometry, ulong first, ulong last);
+    static virtual bool IsLinear(in PageTableGeometry geometry, ulong first, ulong last) => true;
 
     /// <summary>The entry with its accessed bit set.</summary>
     /// <param name="entry">A leaf, or a table entry if <see cref="AccessedInTables"/>.</param>

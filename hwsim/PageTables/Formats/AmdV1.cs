@@ -42,22 +42,10 @@ public readonly struct AmdV1 : IPageTableFormat
     public static string Name => "amd-v1";
 
     /// <inheritdoc/>
-    public static int EntrySizeLg2 => 3;
-
-    /// <inheritdoc/>
     public static bool AccessedInTables => true;
 
     /// <inheritdoc/>
     public static bool SkipsLevels => true;
-
-    /// <inheritdoc/>
-    public static bool HasSignedAddresses => false;
-
-    /// <inheritdoc/>
-    public static int LevelBits => 9;
-
-    /// <inheritdoc/>
-    public static int AddressShift => 0;
 
     /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
@@ -160,15 +148,6 @@ public readonly struct AmdV1 : IPageTableFormat
         sizeLg2 == 12 + (9 * level)
             ? address | bits
             : address | bits | (7UL << 9) | ((1UL << (sizeLg2 - 1)) - (1UL << 12));
-
-    /// <inheritdoc/>
-    public static ulong AddressStep(ulong bytes) => bytes;
-
-    /// <inheritdoc/>
-    public static ulong ContiguousStep(ulong itemBytes) => 0;
-
-    /// <inheritdoc/>
-    public static bool IsLinear(in PageTableGeometry geometry, ulong first, ulong last) => true;
 
     /// <inheritdoc/>
     public static ulong SetAccessed(ulong entry) => entry | A;

@@ -27,22 +27,7 @@ public readonly struct ArmStage1 : IPageTableFormat
     public static string Name => "arm-s1";
 
     /// <inheritdoc/>
-    public static int EntrySizeLg2 => 3;
-
-    /// <inheritdoc/>
-    public static bool AccessedInTables => false;
-
-    /// <inheritdoc/>
-    public static bool SkipsLevels => false;
-
-    /// <inheritdoc/>
-    public static bool HasSignedAddresses => false;
-
-    /// <inheritdoc/>
     public static int LevelBits => 0;
-
-    /// <inheritdoc/>
-    public static int AddressShift => 0;
 
     /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => ArmLpae.ItemSizeLg2(geometry, level);
@@ -52,9 +37,6 @@ public readonly struct ArmStage1 : IPageTableFormat
 
     /// <inheritdoc/>
     public static EntryKind KindOf(in PageTableGeometry geometry, int level, ulong entry) => ArmLpae.KindOf(geometry, level, entry);
-
-    /// <inheritdoc/>
-    public static ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry) => 0;
 
     /// <inheritdoc/>
     public static ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask)
@@ -72,9 +54,6 @@ public readonly struct ArmStage1 : IPageTableFormat
 
     /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => ArmLpae.Address(geometry, entry);
-
-    /// <inheritdoc/>
-    public static int NextLevel(in PageTableGeometry geometry, int level, ulong entry) => level - 1;
 
     /// <inheritdoc/>
     public static PageAttributes TableLimits(in PageTableGeometry geometry, ulong entry) =>
@@ -127,9 +106,6 @@ public readonly struct ArmStage1 : IPageTableFormat
     /// <inheritdoc/>
     public static ulong MakeLeaf(in PageTableGeometry geometry, int level, int sizeLg2, ulong address, ulong bits) =>
         ArmLpae.MakeLeaf(geometry, level, sizeLg2, address, bits);
-
-    /// <inheritdoc/>
-    public static ulong AddressStep(ulong bytes) => bytes;
 
     /// <inheritdoc/>
     public static ulong ContiguousStep(ulong itemBytes) => itemBytes;

@@ -32,22 +32,7 @@ public readonly struct ArmStage2 : IPageTableFormat
     public static string Name => "arm-s2";
 
     /// <inheritdoc/>
-    public static int EntrySizeLg2 => 3;
-
-    /// <inheritdoc/>
-    public static bool AccessedInTables => false;
-
-    /// <inheritdoc/>
-    public static bool SkipsLevels => false;
-
-    /// <inheritdoc/>
-    public static bool HasSignedAddresses => false;
-
-    /// <inheritdoc/>
     public static int LevelBits => 0;
-
-    /// <inheritdoc/>
-    public static int AddressShift => 0;
 
     /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => ArmLpae.ItemSizeLg2(geometry, level);
@@ -57,9 +42,6 @@ public readonly struct ArmStage2 : IPageTableFormat
 
     /// <inheritdoc/>
     public static EntryKind KindOf(in PageTableGeometry geometry, int level, ulong entry) => ArmLpae.KindOf(geometry, level, entry);
-
-    /// <inheritdoc/>
-    public static ulong ReservedBits(in PageTableGeometry geometry, int level, ulong entry) => 0;
 
     /// <inheritdoc/>
     public static ulong PlainTable(in PageTableGeometry geometry, int level, out ulong mask)
@@ -78,13 +60,6 @@ public readonly struct ArmStage2 : IPageTableFormat
 
     /// <inheritdoc/>
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => ArmLpae.Address(geometry, entry);
-
-    /// <inheritdoc/>
-    public static int NextLevel(in PageTableGeometry geometry, int level, ulong entry) => level - 1;
-
-    /// <inheritdoc/>
-    public static PageAttributes TableLimits(in PageTableGeometry geometry, ulong entry) =>
-        PageAttributes.Read | PageAttributes.Write | PageAttributes.Execute | PageAttributes.User;
 
     /// <inheritdoc/>
     public static int LeafSizeLg2(in PageTableGeometry geometry, int level, ulong entry) => ArmLpae.LeafSizeLg2(geometry, level, entry);
@@ -128,9 +103,6 @@ public readonly struct ArmStage2 : IPageTableFormat
     /// <inheritdoc/>
     public static ulong MakeLeaf(in PageTableGeometry geometry, int level, int sizeLg2, ulong address, ulong bits) =>
         ArmLpae.MakeLeaf(geometry, level, sizeLg2, address, bits);
-
-    /// <inheritdoc/>
-    public static ulong AddressStep(ulong bytes) => bytes;
 
     /// <inheritdoc/>
     public static ulong ContiguousStep(ulong itemBytes) => itemBytes;

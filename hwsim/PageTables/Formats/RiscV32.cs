@@ -33,12 +33,6 @@ public readonly struct RiscV32 : IPageTableFormat
     public static int EntrySizeLg2 => 2;
 
     /// <inheritdoc/>
-    public static bool SkipsLevels => false;
-
-    /// <inheritdoc/>
-    public static bool HasSignedAddresses => false;
-
-    /// <inheritdoc/>
     public static int LevelBits => 10;
 
     /// <inheritdoc/>
@@ -89,29 +83,13 @@ public readonly struct RiscV32 : IPageTableFormat
     public static ulong MakeLeaf(in PageTableGeometry geometry, int level, int sizeLg2, ulong address, ulong bits) => (address >> 2) | bits;
 
     /// <inheritdoc/>
-    public static bool AccessedInTables => false;
-
-    /// <inheritdoc/>
     public static EntryKind KindOf(in PageTableGeometry geometry, int level, ulong entry) => RiscVEntry.KindOf(level, entry);
-
-    /// <inheritdoc/>
-    public static int NextLevel(in PageTableGeometry geometry, int level, ulong entry) => level - 1;
-
-    /// <inheritdoc/>
-    public static PageAttributes TableLimits(in PageTableGeometry geometry, ulong entry) =>
-        PageAttributes.Read | PageAttributes.Write | PageAttributes.Execute | PageAttributes.User;
 
     /// <inheritdoc/>
     public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) => (address >> 2) | RiscVEntry.V;
 
     /// <inheritdoc/>
     public static ulong AddressStep(ulong bytes) => bytes >> 2;
-
-    /// <inheritdoc/>
-    public static ulong ContiguousStep(ulong itemBytes) => 0;
-
-    /// <inheritdoc/>
-    public static bool IsLinear(in PageTableGeometry geometry, ulong first, ulong last) => true;
 
     /// <inheritdoc/>
     public static ulong SetAccessed(ulong entry) => entry | RiscVEntry.A;

@@ -37,16 +37,7 @@ public readonly struct RiscV64 : IPageTableFormat
     public static string Name => "riscv-sv";
 
     /// <inheritdoc/>
-    public static int EntrySizeLg2 => 3;
-
-    /// <inheritdoc/>
-    public static bool SkipsLevels => false;
-
-    /// <inheritdoc/>
     public static bool HasSignedAddresses => true;
-
-    /// <inheritdoc/>
-    public static int LevelBits => 9;
 
     /// <inheritdoc/>
     public static int AddressShift => 2;
@@ -116,29 +107,13 @@ public readonly struct RiscV64 : IPageTableFormat
         (address >> 2) | bits | (sizeLg2 == 16 ? N | (8UL << 10) : 0);
 
     /// <inheritdoc/>
-    public static bool AccessedInTables => false;
-
-    /// <inheritdoc/>
     public static EntryKind KindOf(in PageTableGeometry geometry, int level, ulong entry) => RiscVEntry.KindOf(level, entry);
-
-    /// <inheritdoc/>
-    public static int NextLevel(in PageTableGeometry geometry, int level, ulong entry) => level - 1;
-
-    /// <inheritdoc/>
-    public static PageAttributes TableLimits(in PageTableGeometry geometry, ulong entry) =>
-        PageAttributes.Read | PageAttributes.Write | PageAttributes.Execute | PageAttributes.User;
 
     /// <inheritdoc/>
     public static ulong MakeTable(in PageTableGeometry geometry, int level, ulong address) => (address >> 2) | RiscVEntry.V;
 
     /// <inheritdoc/>
     public static ulong AddressStep(ulong bytes) => bytes >> 2;
-
-    /// <inheritdoc/>
-    public static ulong ContiguousStep(ulong itemBytes) => 0;
-
-    /// <inheritdoc/>
-    public static bool IsLinear(in PageTableGeometry geometry, ulong first, ulong last) => true;
 
     /// <inheritdoc/>
     public static ulong SetAccessed(ulong entry) => entry | RiscVEntry.A;

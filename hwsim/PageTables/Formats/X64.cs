@@ -33,22 +33,10 @@ public readonly struct X64 : IPageTableFormat
     public static string Name => "x86-64";
 
     /// <inheritdoc/>
-    public static int EntrySizeLg2 => 3;
-
-    /// <inheritdoc/>
     public static bool AccessedInTables => true;
 
     /// <inheritdoc/>
-    public static bool SkipsLevels => false;
-
-    /// <inheritdoc/>
     public static bool HasSignedAddresses => true;
-
-    /// <inheritdoc/>
-    public static int LevelBits => 9;
-
-    /// <inheritdoc/>
-    public static int AddressShift => 0;
 
     /// <inheritdoc/>
     public static int ItemSizeLg2(in PageTableGeometry geometry, int level) => 12 + (9 * level);
@@ -91,9 +79,6 @@ public readonly struct X64 : IPageTableFormat
     public static ulong TableAddress(in PageTableGeometry geometry, ulong entry) => entry & Address;
 
     /// <inheritdoc/>
-    public static int NextLevel(in PageTableGeometry geometry, int level, ulong entry) => level - 1;
-
-    /// <inheritdoc/>
     public static PageAttributes TableLimits(in PageTableGeometry geometry, ulong entry) => Access(entry);
 
     /// <inheritdoc/>
@@ -131,15 +116,6 @@ public readonly struct X64 : IPageTableFormat
     /// <inheritdoc/>
     public static ulong MakeLeaf(in PageTableGeometry geometry, int level, int sizeLg2, ulong address, ulong bits) =>
         address | bits | (level != 0 ? Ps : 0);
-
-    /// <inheritdoc/>
-    public static ulong AddressStep(ulong bytes) => bytes;
-
-    /// <inheritdoc/>
-    public static ulong ContiguousStep(ulong itemBytes) => 0;
-
-    /// <inheritdoc/>
-    public static bool IsLinear(in PageTableGeometry geometry, ulong first, ulong last) => true;
 
     /// <inheritdoc/>
     public static ulong SetAccessed(ulong entry) => entry | A;
