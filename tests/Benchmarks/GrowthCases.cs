@@ -39,8 +39,10 @@ internal sealed class GrowthCases : IDisposable
         yield return new Case(16, "the same among 10,000,000, against 1000; C: binary search", "search", "x", 1, () => { var c = cases(); return () => c.Among(10_000_000) / few; }) { Times = some };
         yield return Case.Absolute(16, "translation that misses every cache, 2 devices", "ns", double.NaN, () => { var run = Devices(2, 4096 * 4); return () => fewDevices = Math.Min(fewDevices, run()); }) with { Times = some };
         yield return Case.Absolute(16, "the same with 10,000 devices, against 2", "x", Math.Log2(10_000), () => { var run = Devices(10_000, 1); return () => run() / fewDevices; }) with { Times = some };
+        yield return new Case(16, "translation that misses every cache, 10,000 devices; C: the loads alone", "devices", "ns", double.NaN, () => Devices(10_000, 1)) { Times = some };
         yield return Case.Absolute(16, "translation that misses every cache, 2 PASIDs", "ns", double.NaN, () => { var run = Pasids(2); return () => fewPasids = Math.Min(fewPasids, run()); }) with { Times = some };
         yield return Case.Absolute(16, "the same with 2^20 PASIDs, against 2", "x", 20, () => { var run = Pasids(1 << 20); return () => run() / fewPasids; }) with { Times = some };
+        yield return new Case(16, "translation that misses every cache, 2^20 PASIDs; C: the loads alone", "pasids", "ns", double.NaN, () => Pasids(1 << 20)) { Times = some };
     }
 
     public void Dispose()

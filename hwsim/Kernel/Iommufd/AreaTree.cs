@@ -16,17 +16,9 @@ internal sealed class AreaTree
     // A node with fewer is joined with its neighbour, or takes some of the neighbour's.
     private const int Fewest = AreaTreeNode.Most / 4;
 
-    // More than this many free nodes are left to the collector.
-    private const int MostFree = 1024;
-
-    // Nodes are made so many at a time as there are, up to this many: side by side on the heap, not each between the areas that were made while the
-    // one before filled up. Ten million areas make a heap of 1.2 GB, their leaves 190 MB.
-    private const int Batch = 64;
-
+    private readonly AreaTreeNodes _leaves = new();
+    private readonly AreaTreeNodes _others = new();
     private AreaTreeNode _root = new();
-    private AreaTreeNode? _free;
-    private int _freeCount;
-    private int _made;
 
     internal int Count { get; private set; }
 
@@ -94,7 +86,7 @@ internal sealed class AreaTree
     {
         if (Insert(_root, Depth, area) is { } right)
         {
-            var root = NewNode();
+            var root = _others.Rent();
             root.AddChild(0, _root);
             root.AddChild(1, right);
             _root = root;
@@ -112,7 +104,7 @@ internal sealed class AreaTree
             var root = _root;
             _root = root.Child(0);
             root.RemoveAt(0);
-            FreeNode(root);
+            _others.Return(root);
             Depth--;
         }
 
@@ -127,7 +119,7 @@ internal sealed class AreaTree
         if (level == 0)
         {
             at = node.UpTo(area.Iova);
-            split = MakeRoom(ref node, ref at);
+            split = MakeRoom(_leaves, ref node, ref at);
             node.AddArea(at, area);
             return split;
         }
@@ -141,7 +133,7 @@ internal sealed class AreaTree
         if (Insert(node.Child(at), level - 1, area) is { } right)
         {
             at++;
-            split = MakeRoom(ref node, ref at);
+            split = MakeRoom(_others, ref node, ref at);
             node.AddChild(at, right);
         }
 
@@ -149,14 +141,14 @@ internal sealed class AreaTree
     }
 
     // Splits a node that is full, and leads to the half where the number belongs that something is to be added as. Returns the right half.
-    private AreaTreeNode? MakeRoom(ref AreaTreeNode node, ref int at)
+    private static AreaTreeNode? MakeRoom(AreaTreeNodes nodes, ref AreaTreeNode node, ref int at)
     {
         if (node.Count < AreaTreeNode.Most)
         {
             return null;
         }
 
-        var right = NewNode();
+        var right = nodes.Rent();
         var kept = at == node.Count ? AreaTreeNode.Most - Room : AreaTreeNode.Most / 2;
         node.MoveTo(right, kept, 0, node.Count - kept);
         if (at > kept)
@@ -182,12 +174,12 @@ internal sealed class AreaTree
         node.Keys[at] = child.Keys[0];
         if (child.Count < Fewest)
         {
-            Mend(node, int.Max(at, 1));
+            Mend(level == 1 ? _leaves : _others, node, int.Max(at, 1));
         }
     }
 
     // Child number at, or the one before it, has few: both in one, or the same for both.
-    private void Mend(AreaTreeNode node, int at)
+    private static void Mend(AreaTreeNodes children, AreaTreeNode node, int at)
     {
         var left = node.Child(at - 1);
         var right = node.Child(at);
@@ -195,7 +187,7 @@ internal sealed class AreaTree
         {
             right.MoveTo(left, 0, left.Count, right.Count);
             node.RemoveAt(at);
-            FreeNode(right);
+            children.Return(right);
             return;
         }
 
@@ -210,35 +202,5 @@ internal sealed class AreaTree
         }
 
         node.Keys[at] = right.Keys[0];
-    }
-
-    private AreaTreeNode NewNode()
-    {
-        if (_free == null)
-        {
-            var batch = int.Clamp(_made, 1, Batch);
-            for (var i = 0; i < batch; i++)
-            {
-                FreeNode(new AreaTreeNode());
-            }
-
-            _made += batch;
-        }
-
-        var node = _free!;
-        _free = node.NextFree;
-        node.NextFree = null;
-        _freeCount--;
-        return node;
-    }
-
-    private void FreeNode(AreaTreeNode node)
-    {
-        if (_freeCount < MostFree)
-        {
-            node.NextFree = _free;
-            _free = node;
-            _freeCount++;
-        }
     }
 }

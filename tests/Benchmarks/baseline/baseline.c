@@ -264,6 +264,67 @@ static double growth(void)
     return search(nodes, 10000000) / few;
 }
 
+/* The loads of a translation, each of which needs the one before, over tables as VT-d has them: what they cost where they are in no cache.
+ * Legacy mode: root entry, context entry, top table, with a table for each of 10,000 devices. */
+static double __attribute__((noipa)) devices(void)
+{
+    enum { DEVICES = 10000, N = 2000 };
+    static uint64_t *memory;
+    static uint32_t next;
+    if (!memory) {
+        memory = arena((1 + DEVICES / 256 + 1 + DEVICES) * 4096ull);
+        for (uint64_t i = 0, used = 512; i < DEVICES; i++) {
+            if (i % 256 == 0) {
+                memory[i / 256 * 2] = used;
+                used += 512;
+            }
+            memory[used] = i << 30;
+            memory[memory[i / 256 * 2] + i % 256 * 2] = used;
+            memory[memory[i / 256 * 2] + i % 256 * 2 + 1] = i;
+            used += 512;
+        }
+    }
+    uint64_t sum = 0;
+    double start = now();
+    for (int i = 0; i < N; i++) {
+        next = (next + 7919) % DEVICES;
+        uint64_t *context = memory + memory[next / 256 * 2] + next % 256 * 2;
+        sum += memory[context[0]] + context[1];
+        next += sum >> 63;
+    }
+    double t = (now() - start) / N;
+    sink = sum;
+    return t;
+}
+
+/* Scalable mode: directory entry and PASID entry for each of 2^20 PASIDs, and one table of four levels, in the caches. */
+static double __attribute__((noipa)) pasids(void)
+{
+    enum { PASIDS = 1 << 20, N = 2000 };
+    static uint64_t *memory;
+    static uint32_t next;
+    build(512);
+    if (!memory) {
+        memory = arena((PASIDS / 64 + PASIDS * 8) * 8ull);
+        for (uint64_t i = 0; i < PASIDS / 64; i++)
+            memory[i] = PASIDS / 64 + i * 512;
+        for (uint64_t i = 0; i < PASIDS; i++)
+            memory[PASIDS / 64 + i * 8 + 1] = 5;
+    }
+    uint64_t sum = 0;
+    double start = now();
+    for (int i = 0; i < N; i++) {
+        next = (next + 7919) % PASIDS;
+        const uint64_t *entry = memory + memory[next / 64] + next % 64 * 8;
+        uint64_t table = entry[0] | entry[2] | entry[4] | entry[5] | entry[6] | entry[7];
+        sum += walk(tables + table, 0x1234) + entry[1];
+        next += sum >> 63;
+    }
+    double t = (now() - start) / N;
+    sink = sum;
+    return t;
+}
+
 /* A call that succeeds, through a wrapper that keeps the error number. */
 static double ioctls(void)
 {
@@ -303,6 +364,8 @@ int main(void)
             : !strcmp(name, "fill-4K") ? fill()
             : !strcmp(name, "ioctl") ? ioctls()
             : !strcmp(name, "search") ? growth()
+            : !strcmp(name, "devices") ? devices()
+            : !strcmp(name, "pasids") ? pasids()
             : !strcmp(name, "nvme") ? nvme(32)
             : !strcmp(name, "copy-64") ? copy(64)
             : !strcmp(name, "copy-4K") ? copy(4096)
