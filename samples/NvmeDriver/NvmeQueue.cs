@@ -17,6 +17,9 @@ public sealed partial class NvmeQueue
     private readonly ulong _completions, _lists;
     private readonly NvmeRequest?[] _running;
     private readonly ushort[] _free;
+
+    // Made after all that the queue's thread writes, and before what the next queue's thread reads: they must not share a line of the processors' caches.
+    private readonly byte[] _behind;
     private NvmeRequest? _pool, _firstInLine, _lastInLine;
     private int _freeCount;
     private uint _tail, _head, _phase = 1;
@@ -29,6 +32,7 @@ public sealed partial class NvmeQueue
         _lists = _completions + PagesOf(16 * entries);
         _running = new NvmeRequest?[entries - 1];
         _free = new ushort[entries - 1];
+        _behind = new byte[256];
         Clear();
     }
 

@@ -23,15 +23,16 @@ internal readonly record struct Measurement(double C, double Managed, double Fig
         var cs = new double[rounds];
         var managed = new double[rounds];
         var figures = new double[rounds];
+        double Best(double best, double next) => one.IsFloor ? Math.Max(best, next) : Math.Min(best, next);
         for (var round = 0; round < rounds; round++)
         {
-            cs[round] = double.MaxValue;
+            cs[round] = one.IsFloor ? 0 : double.MaxValue;
             managed[round] = one.IsFloor ? 0 : double.MaxValue;
             for (var i = 0; i < repeats; i++)
             {
                 if (one.Baseline != null)
-                    cs[round] = Math.Min(cs[round], baseline!.Run(one.Baseline));
-                managed[round] = one.IsFloor ? Math.Max(managed[round], run()) : Math.Min(managed[round], run());
+                    cs[round] = Best(cs[round], baseline!.Run(one.Baseline));
+                managed[round] = Best(managed[round], run());
             }
 
             figures[round] = one.Baseline == null ? managed[round] : managed[round] / cs[round];

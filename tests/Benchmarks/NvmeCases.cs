@@ -31,6 +31,7 @@ internal sealed class NvmeCases : IDisposable
         yield return new Case(9, "NVMe, 4 KiB random reads, against a minimal model in C", "nvme", "ns", double.NaN, () => { var c = cases(); return () => c._readers[0].Run(2_048); });
         yield return Case.Absolute(9, "NVMe, 4 KiB random reads, one thread", "M/s", 2.3, () => { var c = cases(); return () => 1000 / c._readers[0].Run(2_048); }) with { IsFloor = true };
         yield return Case.Absolute(9, "NVMe, two threads with a queue each, against one", "x", 1.6, () => { var c = cases(); return c.TwoThreads; }) with { IsFloor = true };
+        yield return new Case(9, "two threads against one beside the minimal model in C, on this machine", "nvme-threads", "x", double.NaN, () => { var c = cases(); return c.TwoThreads; }) with { IsFloor = true };
     }
 
     public void Dispose()
@@ -66,7 +67,9 @@ internal sealed class NvmeCases : IDisposable
         _ = _readers[0].Run(n);
         other.Join();
         var both = Stopwatch.GetElapsedTime(from).TotalNanoseconds / (2 * n);
-        return one / both;
+
+        // The better of before and after: a single thread that was disturbed would make two look good.
+        return Math.Min(one, _readers[0].Run(n)) / both;
     }
 
     private sealed class Reader(NvmeDevice device, int queue)
@@ -74,6 +77,9 @@ internal sealed class NvmeCases : IDisposable
         private readonly NvmeQueue _queue = device.Queues[queue];
         private readonly Mapping _memory = device.AllocateMemory(Block * Depth);
         private readonly ValueTask[] _tasks = new ValueTask[Depth];
+
+        // Keeps the tasks, which are written, apart from the other reader, which another thread reads.
+        private readonly byte[] _behind = new byte[256];
         private ulong _random = 88172645463325252 + (ulong)queue;
 
         // Nanoseconds per read.

@@ -166,25 +166,37 @@ static inline char *reach(const struct tlb *tlb, char *memory, uint64_t iova)
     return e->tag == (page << 16 | 5) && (e->value & 1) ? memory + ((e->value & ~4095ull) | (iova & 4095)) : NULL;
 }
 
-static double __attribute__((noipa)) nvme(uint32_t depth)
+enum { SQ = 0x100000, CQ = 0x101000 };
+static char *disk;
+
+/* A queue pair with the memory that it reads to, and the cache in front of that. */
+struct queue { char *memory; struct tlb *tlb; uint16_t phase; };
+
+static void prepare(struct queue *queue)
 {
-    enum { N = 2048, SQ = 0x100000, CQ = 0x101000 };
-    static char *memory, *disk;
-    static struct tlb *tlb;
-    static uint16_t phase = 1;
-    if (!memory) {
-        memory = (char *)arena(4 << 20);
+    if (queue->memory)
+        return;
+    queue->memory = (char *)arena(4 << 20);
+    memset(queue->memory, 1, 4 << 20);
+    queue->tlb = aligned_alloc(64, 4096 * sizeof(*queue->tlb));
+    for (uint64_t i = 0; i < 4096; i++)
+        queue->tlb[i] = (struct tlb){ i << 16 | 5, (i << 12) | 3 };
+    memset(queue->memory + CQ, 0, 4096);
+    queue->phase = 1;
+    if (!disk) {
         disk = (char *)arena(1 << 20);
-        memset(memory, 1, 4 << 20);
         memset(disk, 2, 1 << 20);
-        tlb = aligned_alloc(64, 4096 * sizeof(*tlb));
-        for (uint64_t i = 0; i < 4096; i++)
-            tlb[i] = (struct tlb){ i << 16 | 5, (i << 12) | 3 };
-        memset(memory + CQ, 0, 4096);
     }
+}
+
+static double __attribute__((noipa)) reads(struct queue *queue, uint32_t n, uint32_t depth)
+{
+    char *memory = queue->memory;
+    const struct tlb *tlb = queue->tlb;
+    uint16_t phase = queue->phase;
     uint64_t x = 88172645463325252ull, sum = 0;
     double start = now();
-    for (uint32_t done = 0; done < N; done += depth) {
+    for (uint32_t done = 0; done < n; done += depth) {
         for (uint32_t i = 0; i < depth; i++) {
             x ^= x << 13; x ^= x >> 7; x ^= x << 17;
             struct command *c = (struct command *)(memory + SQ) + i;
@@ -218,9 +230,46 @@ static double __attribute__((noipa)) nvme(uint32_t depth)
         }
         phase ^= 1;
     }
-    double t = (now() - start) / N;
+    double t = (now() - start) / n;
+    queue->phase = phase;
     sink = sum;
     return t;
+}
+
+static double nvme(void)
+{
+    static struct queue queue;
+    prepare(&queue);
+    return reads(&queue, 2048, 32);
+}
+
+/* By what factor two threads with a queue each read more than one: what the machine gives to threads that share the disk's bytes and nothing else. */
+static int volatile going;
+
+static void *other_reads(void *queue)
+{
+    going = 1;
+    reads(queue, 131072, 32);
+    return NULL;
+}
+
+static double nvme_threads(void)
+{
+    static struct queue queues[2];
+    pthread_t other;
+    prepare(&queues[0]);
+    prepare(&queues[1]);
+    double one = reads(&queues[0], 131072, 32);
+    going = 0;
+    if (pthread_create(&other, NULL, other_reads, &queues[1]))
+        exit(2);
+    while (!going)
+        ;
+    double start = now();
+    reads(&queues[0], 131072, 32);
+    pthread_join(other, NULL);
+    double both = (now() - start) / (2 * 131072), again = reads(&queues[0], 131072, 32);
+    return (again < one ? again : one) / both;
 }
 
 /* By what factor a search among 10,000,000 areas is slower than among 1000: a binary search over nodes of 72 bytes, which is what a balanced tree touches. */
@@ -366,7 +415,8 @@ int main(void)
             : !strcmp(name, "search") ? growth()
             : !strcmp(name, "devices") ? devices()
             : !strcmp(name, "pasids") ? pasids()
-            : !strcmp(name, "nvme") ? nvme(32)
+            : !strcmp(name, "nvme") ? nvme()
+            : !strcmp(name, "nvme-threads") ? nvme_threads()
             : !strcmp(name, "copy-64") ? copy(64)
             : !strcmp(name, "copy-4K") ? copy(4096)
             : !strcmp(name, "copy-64K") ? copy(65536)
